@@ -1,0 +1,1 @@
+"""The mathematics of the models: functions and small modules over plain tensors."""
