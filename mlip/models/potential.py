@@ -1,0 +1,123 @@
+"""A potential: atomic energies of an architecture and pair terms, and the one place where they are differentiated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mlip.graph import Graph, Prediction
+from mlip.models.edges import Edges, edge_vectors, scaled_lengths
+from mlip.nn.scale_shift import PerTypeScaleShift
+from mlip.nn.tiles import EdgeTiles
+
+
+class Potential(nn.Module):
+    """Energies of a graph, with forces, virial and stress from a single derivative by the edge vectors.
+
+    Args:
+        type_names: names of the atom types, in the order of ``atom_types``.
+        r_max: cutoff radius, Å.
+        per_edge_type_cutoff: (T, T) float64, Å, cutoff by types of (centre, neighbour); None for r_max everywhere.
+        architecture: module (edges, graph) -> (N, 1) energies before scale and shift; None for pair terms only.
+        scale_shift: per-type scale and shift of those energies.
+        pair_potential: module (edges, graph) -> (N, 1) float64 pair energies, added after scale and shift.
+        model_dtype: precision inside the architecture; positions, energies and their derivatives are float64.
+        do_derivatives: whether derivatives are computed unless a caller says otherwise.
+        config: primitives from which ``mlip.models.build_model`` makes the same potential again, but for its weights.
+    """
+
+    # slots per tile: measured for 10 to 100 neighbours, see docs/decisions.md
+    tile_height = 8
+
+    def __init__(
+        self,
+        type_names: list[str],
+        r_max: float,
+        per_edge_type_cutoff: Tensor | None,
+        architecture: nn.Module | None,
+        scale_shift: PerTypeScaleShift | None,
+        pair_potential: nn.Module | None,
+        model_dtype: torch.dtype,
+        config: dict[str, Any],
+        *,
+        do_derivatives: bool = True,
+    ) -> None:
+        super().__init__()
+        self.type_names, self.r_max, self.model_dtype = list(type_names), float(r_max), model_dtype
+        self.config, self.do_derivatives = config, do_derivatives
+        self.architecture, self.scale_shift, self.pair_potential = architecture, scale_shift, pair_potential
+        cutoffs = torch.tensor(self.r_max, dtype=torch.float64)
+        if per_edge_type_cutoff is not None:
+            cutoffs = per_edge_type_cutoff.to(torch.float64)
+        self.register_buffer("cutoff_reciprocal", cutoffs.reciprocal(), persistent=False)
+        self.register_buffer("per_edge_type_cutoff", per_edge_type_cutoff, persistent=False)
+        self.cutoff_reciprocal: Tensor
+        self.per_edge_type_cutoff: Tensor | None
+
+    def forward(self, graph: Graph, derivatives: bool | None = None) -> Prediction:
+        """Energies of each atom and frame, and unless switched off their derivatives.
+
+        In training mode the derivatives can themselves be differentiated by the weights.
+        """
+        derivatives = self.do_derivatives if derivatives is None else derivatives
+        tiles = EdgeTiles.build(graph.edge_index, graph.pos.shape[0], self.tile_height, exact=True)
+        vectors = tiles.place(edge_vectors(graph), padding=self.r_max)
+        if not derivatives:
+            atomic_energy = self._atomic_energies(vectors, graph, tiles)
+            return Prediction(atomic_energy, _sum_by_frame(atomic_energy, graph))
+        with torch.enable_grad():
+            vectors = vectors.detach().requires_grad_()
+            atomic_energy = self._atomic_energies(vectors, graph, tiles)
+            total_energy = _sum_by_frame(atomic_energy, graph)
+            (gradient,) = torch.autograd.grad(total_energy.sum(), vectors, create_graph=self.training)
+            forces = tiles.sum_to_centres(gradient) - tiles.sum_to_neighbours(gradient)
+            virial = _virial(vectors.detach(), gradient, graph, tiles)
+        if not self.training:
+            atomic_energy, total_energy = atomic_energy.detach(), total_energy.detach()
+        return Prediction(atomic_energy, total_energy, forces, virial, _stress(virial, graph))
+
+    def _atomic_energies(self, vectors: Tensor, graph: Graph, tiles: EdgeTiles) -> Tensor:
+        lengths = torch.linalg.vector_norm(vectors, dim=-1)
+        u = scaled_lengths(lengths, self.cutoff_reciprocal, graph.atom_types, tiles)
+        edges = Edges(tiles, vectors, lengths, u)
+        energy = graph.pos.new_zeros(graph.pos.shape[0], 1)
+        if self.architecture is not None:
+            energy = self.architecture(edges, graph)
+        if self.scale_shift is not None:
+            energy = self.scale_shift(energy, graph.atom_types)
+        if self.pair_potential is not None:
+            energy = energy + self.pair_potential(edges, graph)
+        return energy.to(torch.float64)
+
+
+def _sum_by_frame(atom_values: Tensor, graph: Graph) -> Tensor:
+    """(N, ...) -> (B, ...)."""
+    if graph.batch is None:
+        return atom_values.sum(0, keepdim=True)
+    frames = atom_values.new_zeros((graph.num_frames, *atom_values.shape[1:]))
+    return frames.index_add(0, graph.batch, atom_values)
+
+
+def _virial(vectors: Tensor, gradient: Tensor, graph: Graph, tiles: EdgeTiles) -> Tensor:
+    """Minus the derivative of the energy by symmetric strain, from that by the edge vectors: (B, 3, 3), eV.
+
+    A strain moves every edge vector r to r + strain r, so the derivative is the sum of gradient ⊗ r over edges.
+    """
+    per_tile = -torch.bmm(gradient.transpose(1, 2), vectors)
+    if graph.batch is None:
+        virial = per_tile.sum(0, keepdim=True)
+    else:
+        virial = per_tile.new_zeros(graph.num_frames, 3, 3).index_add(0, graph.batch[tiles.centre], per_tile)
+    return 0.5 * (virial + virial.transpose(1, 2))
+
+
+def _stress(virial: Tensor, graph: Graph) -> Tensor:
+    """-virial / volume: (B, 3, 3), eV/Å^3; zeros without a cell."""
+    if graph.cell is None:
+        return torch.zeros_like(virial)
+    a, b, c = graph.cell.unbind(1)
+    volume = (torch.linalg.cross(a, b) * c).sum(-1).abs().view(-1, 1, 1)
+    has_volume = volume > 0
+    return torch.where(has_volume, -virial / torch.where(has_volume, volume, torch.ones_like(volume)), 0.0)
