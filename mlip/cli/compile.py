@@ -1,0 +1,97 @@
+"""``nequip-compile``: a checkpoint becomes a model file for LAMMPS, ASE or torch-sim."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``nequip-compile``."""
+    p = argparse.ArgumentParser(
+        prog="nequip-compile",
+        description="Compile a trained model ahead of time. The training data are not needed.",
+        epilog="example: nequip-compile best.ckpt cu.nequip.pt2 --mode aotinductor --device cpu --target pair_allegro",
+    )
+    p.add_argument("input_path", help="checkpoint (.ckpt)")
+    p.add_argument("output_path", help="ends with .nequip.pt2 (aotinductor) or .nequip.pth (torchscript)")
+    p.add_argument("--mode", required=True, choices=["aotinductor", "torchscript"])
+    p.add_argument("--device", required=True, help="cpu or cuda (cuda also for AMD GPUs)")
+    p.add_argument("--target", help="ase, batch (torch-sim), pair_nequip or pair_allegro (LAMMPS)")
+    p.add_argument("--input-fields", nargs="+", metavar="FIELD", help="instead of --target: the inputs in order")
+    p.add_argument("--output-fields", nargs="+", metavar="FIELD", help="instead of --target: the outputs in order")
+    p.add_argument("--model", default="sole_model", help="which model of the checkpoint (default: %(default)s)")
+    p.add_argument(
+        "--threads", type=int, default=1, help="CPU threads per process the code is made for (default: 1, for MPI)"
+    )
+    p.add_argument("--tf32", action=argparse.BooleanOptionalAction, default=False, help="TF32 on NVIDIA GPUs")
+    p.add_argument(
+        "--inductor-configs", nargs="+", default=[], metavar="KEY=VALUE", help="settings for AOTInductor"
+    )
+    p.add_argument(
+        "--constant-fold",
+        action="store_true",
+        help="compute what depends on the weights alone once, when the model is loaded",
+    )
+    return p
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point; exits with status 1 and one sentence when the model cannot be compiled."""
+    options = parser().parse_args(args)
+
+    from mlip.deploy.checkpoint import CheckpointError
+    from mlip.deploy.compile import CompileError
+    from mlip.deploy.targets import TargetError
+
+    try:
+        _run(options)
+    except (CompileError, CheckpointError, TargetError) as error:
+        sys.exit(f"nequip-compile: {error}")
+
+
+def _run(options: argparse.Namespace) -> None:
+    import time
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from mlip.deploy.checkpoint import load_checkpoint
+    from mlip.deploy.compile import SUFFIXES, CompileError, compile_potential, inductor_settings
+    from mlip.deploy.targets import resolve_target
+
+    target = resolve_target(options.target, options.input_fields, options.output_fields)
+    source, output = Path(options.input_path), Path(options.output_path)
+    if not output.name.endswith(SUFFIXES[options.mode]):
+        raise CompileError(f"the output of --mode {options.mode} must end with {SUFFIXES[options.mode]}: {output}")
+    if options.model != "sole_model":
+        raise CompileError(f"{source} holds one model, sole_model; there is no {options.model!r}")
+    if options.threads < 1:
+        raise CompileError(f"--threads must be at least 1, got {options.threads}")
+    settings = inductor_settings(options.inductor_configs)
+    if options.constant_fold:
+        settings["aot_inductor.use_runtime_constant_folding"] = True
+    console = Console(stderr=True)
+    started = time.monotonic()
+    with console.status("loading") as status:
+        potential = load_checkpoint(source)
+        deviation = compile_potential(
+            potential,
+            output,
+            mode=options.mode,
+            device=options.device,
+            target=target,
+            threads=options.threads,
+            allow_tf32=options.tf32,
+            inductor_configs=settings,
+            source=source.name,
+            progress=lambda stage: status.update(f"{stage} {source.name} for {target.name}"),
+        )
+    seconds = time.monotonic() - started
+    checked = "unchecked" if deviation != deviation else f"equal to the model within {deviation:.0e}"
+    print(f"{output}: {options.mode}, {options.device}, target {target.name}, {checked}, {seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The strings stored beside a compiled model: what its callers must know, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+
+import mlip
+from mlip.deploy.targets import Target
+from mlip.models import Potential
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Metadata of a compiled model.
+
+    Attributes:
+        type_names: names of the atom types, in the order of ``atom_types``.
+        r_max: cutoff radius, Å.
+        model_dtype: "float32" or "float64".
+        inputs, outputs: field names in order.
+        device: device type it was compiled for, "cpu" or "cuda".
+        per_edge_type_cutoff: (T, T) row-major, Å; empty for r_max everywhere.
+        allow_tf32: whether matrix products may use TF32.
+        threads: threads per process the code was compiled for; 0 if it follows the process.
+        target: name of the target.
+        provenance: versions, date and source.
+    """
+
+    type_names: list[str]
+    r_max: float
+    model_dtype: str
+    inputs: list[str]
+    outputs: list[str]
+    device: str
+    per_edge_type_cutoff: list[float] = field(default_factory=list)
+    allow_tf32: bool = False
+    threads: int = 0
+    target: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, potential: Potential, target: Target, device: str, *, allow_tf32: bool, threads: int, source: str
+    ) -> ModelMetadata:
+        """Metadata of a potential that is about to be compiled."""
+        cutoffs = potential.per_edge_type_cutoff
+        return cls(
+            type_names=potential.type_names,
+            r_max=potential.r_max,
+            model_dtype=str(potential.model_dtype).removeprefix("torch."),
+            inputs=list(target.inputs),
+            outputs=list(target.outputs),
+            device=torch.device(device).type,
+            per_edge_type_cutoff=[] if cutoffs is None else cutoffs.flatten().tolist(),
+            allow_tf32=allow_tf32,
+            threads=threads,
+            target=target.name,
+            provenance={
+                "mlip": mlip.__version__,
+                "torch": str(torch.__version__),
+                "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "source": source,
+                "model": potential.config,
+            },
+        )
+
+    def to_strings(self) -> dict[str, str]:
+        """As stored. Keys without the prefix ``mlip_`` are those that the pair styles of the reference read."""
+        strings = {
+            "r_max": repr(self.r_max),
+            "type_names": " ".join(self.type_names),
+            "num_types": str(len(self.type_names)),
+            "model_dtype": self.model_dtype,
+            "allow_tf32": str(int(self.allow_tf32)),
+            "nequip_aoti_inputs": " ".join(self.inputs),
+            "nequip_aoti_outputs": " ".join(self.outputs),
+            "mlip_device": self.device,
+            "mlip_threads": str(self.threads),
+            "mlip_target": self.target,
+            "mlip_provenance": json.dumps(self.provenance),
+        }
+        if self.per_edge_type_cutoff:
+            strings["per_edge_type_cutoff"] = " ".join(repr(cutoff) for cutoff in self.per_edge_type_cutoff)
+        return strings
+
+    @classmethod
+    def from_strings(cls, strings: Mapping[str, str]) -> ModelMetadata:
+        """From what a file holds; files of the reference lack our own keys.
+
+        Raises:
+            KeyError: a key without which the model cannot be called is missing.
+        """
+        return cls(
+            type_names=strings["type_names"].split(),
+            r_max=float(strings["r_max"]),
+            model_dtype=strings.get("model_dtype", "float32"),
+            inputs=strings.get("nequip_aoti_inputs", "").split(),
+            outputs=strings.get("nequip_aoti_outputs", "").split(),
+            device=strings.get("mlip_device", strings.get("AOTI_DEVICE_KEY", "")),
+            per_edge_type_cutoff=[float(cutoff) for cutoff in strings.get("per_edge_type_cutoff", "").split()],
+            allow_tf32=strings.get("allow_tf32", "0") == "1",
+            threads=int(strings.get("mlip_threads", "0")),
+            target=strings.get("mlip_target", ""),
+            provenance=json.loads(strings.get("mlip_provenance", "{}")),
+        )
