@@ -22,8 +22,8 @@ _STORED_KEYS = (
     "per_edge_type_cutoff",
     "nequip_aoti_inputs",
     "nequip_aoti_outputs",
-    "mlip_device",
-    "mlip_threads",
+    "AOTI_DEVICE_KEY",
+    "num_threads",
     "mlip_target",
     "mlip_provenance",
 )

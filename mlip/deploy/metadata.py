@@ -71,7 +71,7 @@ class ModelMetadata:
         )
 
     def to_strings(self) -> dict[str, str]:
-        """As stored. Keys without the prefix ``mlip_`` are those that the pair styles of the reference read."""
+        """As stored, in the keys that the reference's programs read and a few of our own."""
         strings = {
             "r_max": repr(self.r_max),
             "type_names": " ".join(self.type_names),
@@ -80,8 +80,8 @@ class ModelMetadata:
             "allow_tf32": str(int(self.allow_tf32)),
             "nequip_aoti_inputs": " ".join(self.inputs),
             "nequip_aoti_outputs": " ".join(self.outputs),
-            "mlip_device": self.device,
-            "mlip_threads": str(self.threads),
+            "AOTI_DEVICE_KEY": self.device,
+            "num_threads": str(self.threads),
             "mlip_target": self.target,
             "mlip_provenance": json.dumps(self.provenance),
         }
@@ -102,10 +102,10 @@ class ModelMetadata:
             model_dtype=strings.get("model_dtype", "float32"),
             inputs=strings.get("nequip_aoti_inputs", "").split(),
             outputs=strings.get("nequip_aoti_outputs", "").split(),
-            device=strings.get("mlip_device", strings.get("AOTI_DEVICE_KEY", "")),
+            device=strings.get("AOTI_DEVICE_KEY", ""),
             per_edge_type_cutoff=[float(cutoff) for cutoff in strings.get("per_edge_type_cutoff", "").split()],
             allow_tf32=strings.get("allow_tf32", "0") == "1",
-            threads=int(strings.get("mlip_threads", "0")),
+            threads=int(strings.get("num_threads", "0")),
             target=strings.get("mlip_target", ""),
             provenance=json.loads(strings.get("mlip_provenance", "{}")),
         )

@@ -146,9 +146,9 @@ class Allegro(nn.Module):
         latent = self.first_projection(embedding)
         scalars = []
         for product, mix in zip(self.products, self.latents, strict=True):
-            scalars.append(latent[..., : self.num_scalars])
-            weights = self._env_weights(latent[..., self.num_scalars :])
-            env = environment(weights, harmonics, self.l_max, tiles)
+            scalar, weights = latent.split([self.num_scalars, latent.shape[-1] - self.num_scalars], dim=-1)
+            scalars.append(scalar)
+            env = environment(self._env_weights(weights), harmonics, self.l_max, tiles)
             features = product(features, self.neighbour_norm(env, atom_types), edges)
             latent = mix(torch.cat([*scalars, features[..., 0, :]], dim=-1))
         scalars.append(latent)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mlip.graph import Graph, Prediction
+from mlip.models.compiled import CompiledDerivative
 from mlip.models.edges import Edges, edge_vectors, scaled_lengths
 from mlip.nn.scale_shift import PerTypeScaleShift
-from mlip.nn.tiles import EdgeTiles
+from mlip.nn.tiles import EdgeTiles, tile_height
 
 
 class Potential(nn.Module):
@@ -25,11 +26,9 @@ class Potential(nn.Module):
         pair_potential: module (edges, graph) -> (N, 1) float64 pair energies, added after scale and shift.
         model_dtype: precision inside the architecture; positions, energies and their derivatives are float64.
         do_derivatives: whether derivatives are computed unless a caller says otherwise.
-        config: primitives from which ``mlip.models.build_model`` makes the same potential again, but for its weights.
+        config: primitives from which ``mlip.models.build_model`` makes the same potential again, but for its weights;
+            its ``compile_mode`` says whether training runs compiled code.
     """
-
-    # slots per tile: measured for 10 to 100 neighbours, see docs/decisions.md
-    tile_height = 8
 
     def __init__(
         self,
@@ -55,6 +54,7 @@ class Potential(nn.Module):
         self.register_buffer("per_edge_type_cutoff", per_edge_type_cutoff, persistent=False)
         self.cutoff_reciprocal: Tensor
         self.per_edge_type_cutoff: Tensor | None
+        self._compiled = CompiledDerivative(self) if config.get("compile_mode") == "compile" else None
 
     def forward(self, graph: Graph, derivatives: bool | None = None) -> Prediction:
         """Energies of each atom and frame, and unless switched off their derivatives.
@@ -62,23 +62,33 @@ class Potential(nn.Module):
         In training mode the derivatives can themselves be differentiated by the weights.
         """
         derivatives = self.do_derivatives if derivatives is None else derivatives
-        tiles = EdgeTiles.build(graph.edge_index, graph.pos.shape[0], self.tile_height, exact=True)
+        num_atoms, num_edges = graph.pos.shape[0], graph.edge_index.shape[1]
+        compiled = self._compiled if self.training else None
+        height = compiled.height(graph) if compiled else tile_height(num_edges, num_atoms)
+        tiles = EdgeTiles.build(graph.edge_index, num_atoms, height, exact=True)
         vectors = tiles.place(edge_vectors(graph), padding=self.r_max)
         if not derivatives:
-            atomic_energy = self._atomic_energies(vectors, graph, tiles)
+            atomic_energy = self.atomic_energies(vectors, graph, tiles)
             return Prediction(atomic_energy, _sum_by_frame(atomic_energy, graph))
         with torch.enable_grad():
             vectors = vectors.detach().requires_grad_()
-            atomic_energy = self._atomic_energies(vectors, graph, tiles)
+            if compiled:
+                atomic_energy, gradient = compiled(vectors, graph, tiles)
+            else:
+                atomic_energy = self.atomic_energies(vectors, graph, tiles)
+                (gradient,) = torch.autograd.grad(atomic_energy.sum(), vectors, create_graph=self.training)
             total_energy = _sum_by_frame(atomic_energy, graph)
-            (gradient,) = torch.autograd.grad(total_energy.sum(), vectors, create_graph=self.training)
             forces = tiles.sum_to_centres(gradient) - tiles.sum_to_neighbours(gradient)
             virial = _virial(vectors.detach(), gradient, graph, tiles)
         if not self.training:
             atomic_energy, total_energy = atomic_energy.detach(), total_energy.detach()
         return Prediction(atomic_energy, total_energy, forces, virial, _stress(virial, graph))
 
-    def _atomic_energies(self, vectors: Tensor, graph: Graph, tiles: EdgeTiles) -> Tensor:
+    def atomic_energies(self, vectors: Tensor, graph: Graph, tiles: EdgeTiles) -> Tensor:
+        """Energies of the atoms from edge vectors in the layout of ``tiles``: (N, 1) float64, eV.
+
+        The positions and edges of ``graph`` are not looked at.
+        """
         lengths = torch.linalg.vector_norm(vectors, dim=-1)
         u = scaled_lengths(lengths, self.cutoff_reciprocal, graph.atom_types, tiles)
         edges = Edges(tiles, vectors, lengths, u)

@@ -10,10 +10,22 @@ The number of tiles is the only size that depends on the data.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+def tile_height(num_edges: int, num_atoms: int) -> int:
+    """Slots per tile: as many as an atom has edges on average, so that few slots stay empty, between 4 and 16.
+
+    8 where a graph is recorded for any number of atoms and edges.
+    """
+    if isinstance(num_edges, torch.SymInt) or isinstance(num_atoms, torch.SymInt):
+        return 8
+    mean = num_edges / max(num_atoms, 1)
+    return min(16, max(4, 4 * math.ceil(mean / 4)))
 
 
 @dataclass(frozen=True)

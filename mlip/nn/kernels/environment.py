@@ -12,10 +12,14 @@ from mlip.nn.tiles import EdgeTiles
 def weighted_harmonics(weights: Tensor, harmonics: Tensor, l_max: int) -> Tensor:
     """``V[e, lm, u] = w[e, l, u] Y[e, lm]``: weights (..., l_max + 1, U), harmonics (..., D) -> (..., D, U)."""
     blocks = [
-        weights[..., degree : degree + 1, :] * harmonics[..., degree**2 : (degree + 1) ** 2, None]
-        for degree in range(l_max + 1)
+        weight.unsqueeze(-2) * block.unsqueeze(-1)
+        for weight, block in zip(weights.unbind(-2), _by_order(harmonics, l_max), strict=True)
     ]
     return torch.cat(blocks, dim=-2)
+
+
+def _by_order(harmonics: Tensor, l_max: int) -> tuple[Tensor, ...]:
+    return harmonics.split([2 * order + 1 for order in range(l_max + 1)], dim=-1)
 
 
 def environment(weights: Tensor, harmonics: Tensor, l_max: int, tiles: EdgeTiles) -> Tensor:
@@ -33,7 +37,7 @@ def environment(weights: Tensor, harmonics: Tensor, l_max: int, tiles: EdgeTiles
     if is_fusible():  # a reduction that the compiler fuses with what makes the weights
         return tiles.sum_to_centres(weighted_harmonics(weights, harmonics, l_max))
     blocks = [
-        harmonics[..., degree**2 : (degree + 1) ** 2].transpose(1, 2) @ weights[:, :, degree]
-        for degree in range(l_max + 1)
+        torch.bmm(block.transpose(1, 2), weight)
+        for weight, block in zip(weights.unbind(2), _by_order(harmonics, l_max), strict=True)
     ]
     return tiles.sum_tiles(torch.cat(blocks, dim=1))
