@@ -1,0 +1,1 @@
+"""Frames in, batched graphs out: readers, data sets, transforms, neighbour lists, statistics."""
