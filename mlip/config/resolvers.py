@@ -1,0 +1,91 @@
+"""Functions configs may call, ``${int_mul:2,3}`` and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mlip.config.errors import ConfigError
+from mlip.config.targets import nearest
+
+Resolver = Callable[..., Any]
+
+
+def int_div(numerator: int | str, denominator: int | str) -> int:
+    """``numerator / denominator``, which must be whole."""
+    a, b = _whole("int_div", numerator), _whole("int_div", denominator)
+    if b == 0 or a % b:
+        raise ConfigError(f"${{int_div:{a},{b}}}: {a} is not a multiple of {b}")
+    return a // b
+
+
+def int_mul(a: int | str, b: int | str) -> int:
+    """``a * b``."""
+    return _whole("int_mul", a) * _whole("int_mul", b)
+
+
+def _whole(name: str, value: int | str) -> int:
+    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, str) and value.isdigit())):
+        raise ConfigError(f"${{{name}:...}} takes whole numbers from zero on, not {value!r}")
+    number = int(value)
+    if number < 0:
+        raise ConfigError(f"${{{name}:...}} takes whole numbers from zero on, not {value!r}")
+    return number
+
+
+def concat_lists(*lists: Sequence[Any]) -> list[Any]:
+    """One list of all."""
+    return [item for part in lists for item in part]
+
+
+def list_to_identity_dict(items: Sequence[Any]) -> dict[Any, Any]:
+    """``{x: x}``."""
+    return {item: item for item in items}
+
+
+def list_to_constant_dict(items: Sequence[Any], value: Any) -> dict[Any, Any]:
+    """``{x: value}``."""
+    return dict.fromkeys(items, value)
+
+
+def _later(name: str, cure: str) -> Resolver:
+    def refuse(*_: Any) -> Any:
+        raise ConfigError(f"${{{name}:...}} is not available in this version: {cure}")
+
+    return refuse
+
+
+RESOLVERS: dict[str, Resolver] = {
+    "int_div": int_div,
+    "int_mul": int_mul,
+    "concat_lists": concat_lists,
+    "list_to_identity_dict": list_to_identity_dict,
+    "list_to_constant_dict": list_to_constant_dict,
+    "big_dataset_stats": _later("big_dataset_stats", "write the numbers, or use ${training_data_stats:...}"),
+    "type_names_from_package": _later("type_names_from_package", "write the list of type names"),
+    "cutoff_radius_from_package": _later("cutoff_radius_from_package", "write the cutoff radius"),
+}
+
+
+def register_resolvers(resolvers: Mapping[str, Resolver] | None = None) -> None:
+    """Make resolvers known to OmegaConf; all of the table unless others are given."""
+    from omegaconf import OmegaConf
+
+    for name, function in (RESOLVERS if resolvers is None else resolvers).items():
+        OmegaConf.register_new_resolver(name, function, replace=True)
+
+
+def register_training_data_stats(statistics: Mapping[str, Any]) -> None:
+    """Let ``${training_data_stats:NAME}`` give the statistics of this run's training data."""
+
+    def training_data_stats(name: str) -> Any:
+        if name not in statistics:
+            cure = (
+                f"computed were {', '.join(statistics)}{nearest(name, list(statistics))}"
+                if statistics
+                else "`data.stats_manager` is not set; add nequip.data.CommonDataStatisticsManager"
+            )
+            raise ConfigError(f"${{training_data_stats:{name}}}: there is no such statistic; {cure}")
+        return statistics[name]
+
+    register_resolvers({"training_data_stats": training_data_stats})
