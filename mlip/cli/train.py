@@ -1,0 +1,125 @@
+"""``nequip-train``: train a potential from a Hydra config."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from omegaconf import DictConfig
+
+USAGE = """\
+usage: nequip-train -cn NAME [-cp FOLDER] [key=value ...]
+       nequip-train path/to/config.yaml [key=value ...]
+
+Train a potential, and evaluate it, as a config says. NAME is looked for in FOLDER (the current one by default), then
+among the configs that come with mlip: {shipped}.
+
+  key=value        change an entry of the config; +key=value adds one, ++key=value does either, ~key removes one
+  ++ckpt_path=X    continue the run that wrote the checkpoint X
+  --cfg job        print the config and stop
+  --hydra-help     all options of Hydra
+  --debug          show the traceback of an error (also: HYDRA_FULL_ERROR=1)
+"""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point; ``args`` are the command line's by default. Exits with status 1 on an error of the user's."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE.format(shipped=", ".join(shipped_configs()) or "none"), end="")
+        raise SystemExit(0 if arguments else 1)
+    if "--debug" in arguments:
+        arguments.remove("--debug")
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+    _run_hydra(hydra_arguments(arguments, Path.cwd()))
+
+
+def hydra_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
+    """The command line in Hydra's form: a config's path or name becomes a folder and a name.
+
+    Args:
+        arguments: as the user wrote them.
+        folder: the current folder.
+    """
+    if arguments and not arguments[0].startswith("-") and "=" not in arguments[0]:
+        path = folder / arguments[0]
+        if path.suffix not in (".yaml", ".yml") or not path.is_file():
+            raise _failure(
+                f"no such config file: {arguments[0]} (to name a config in this folder: nequip-train -cn NAME)"
+            )
+        return ["--config-path", str(path.parent.resolve()), "--config-name", path.name, *arguments[1:]]
+    name = _option(arguments, "-cn", "--config-name") or "config"
+    given = _option(arguments, "-cp", "--config-path")
+    searched = folder / given if given else folder
+    file_name = name if Path(name).suffix in (".yaml", ".yml") else f"{name}.yaml"
+    if (searched / file_name).is_file() or _option(arguments, "-cd", "--config-dir"):
+        return list(arguments)
+    if given is None and (shipped := shipped_configs().get(Path(file_name).stem)):
+        return ["--config-path", str(shipped.parent), *arguments]
+    if "--hydra-help" in arguments:
+        return list(arguments)
+    raise _failure(
+        f"no config {file_name} in {searched}; configs that come with mlip: {', '.join(shipped_configs()) or 'none'}"
+    )
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Name -> path of the configs beside the package, in a checkout or in an installation."""
+    import mlip
+
+    package = Path(mlip.__file__).resolve().parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def _option(arguments: Sequence[str], *names: str) -> str | None:
+    for index, argument in enumerate(arguments):
+        for name in names:
+            if argument == name and index + 1 < len(arguments):
+                return arguments[index + 1]
+            if argument.startswith(f"{name}="):
+                return argument.partition("=")[2]
+    return None
+
+
+def _run_hydra(arguments: list[str]) -> None:
+    import hydra
+
+    before = sys.argv
+    sys.argv = ["nequip-train", *arguments]
+    try:
+        hydra.main(version_base=None, config_path=str(Path.cwd()), config_name="config")(_job)()
+    finally:
+        sys.argv = before
+
+
+def _job(config: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from mlip.config.errors import ConfigError
+    from mlip.data.errors import DataError
+    from mlip.deploy.checkpoint import CheckpointError
+    from mlip.training.run import run_training
+
+    try:
+        run_training(config, Path(HydraConfig.get().runtime.output_dir))
+    except (ConfigError, DataError, CheckpointError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        raise _failure(str(error)) from error
+
+
+def _failure(message: str) -> SystemExit:
+    print(f"nequip-train: {message}", file=sys.stderr)
+    return SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Losses, metrics, Lightning modules, callbacks and the stages of a training run."""
