@@ -26,9 +26,7 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=int, default=1, help="CPU threads per process the code is made for (default: 1, for MPI)"
     )
     p.add_argument("--tf32", action=argparse.BooleanOptionalAction, default=False, help="TF32 on NVIDIA GPUs")
-    p.add_argument(
-        "--inductor-configs", nargs="+", default=[], metavar="KEY=VALUE", help="settings for AOTInductor"
-    )
+    p.add_argument("--inductor-configs", nargs="+", default=[], metavar="KEY=VALUE", help="settings for AOTInductor")
     p.add_argument(
         "--constant-fold",
         action="store_true",
@@ -52,7 +50,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    import math
     import time
+    import warnings
     from pathlib import Path
 
     from rich.console import Console
@@ -72,6 +72,8 @@ def _run(options: argparse.Namespace) -> None:
     settings = inductor_settings(options.inductor_configs)
     if options.constant_fold:
         settings["aot_inductor.use_runtime_constant_folding"] = True
+    for message in (".*treespec.*", ".*doesn't support instance-level annotations.*"):  # torch's own affairs
+        warnings.filterwarnings("ignore", message=message)
     console = Console(stderr=True)
     started = time.monotonic()
     with console.status("loading") as status:
@@ -89,7 +91,7 @@ def _run(options: argparse.Namespace) -> None:
             progress=lambda stage: status.update(f"{stage} {source.name} for {target.name}"),
         )
     seconds = time.monotonic() - started
-    checked = "unchecked" if deviation != deviation else f"equal to the model within {deviation:.0e}"
+    checked = "unchecked" if math.isnan(deviation) else f"equal to the model within {deviation:.0e}"
     print(f"{output}: {options.mode}, {options.device}, target {target.name}, {checked}, {seconds:.0f} s")
 
 

@@ -42,18 +42,14 @@ def compile_aotinductor(
         inductor_configs: further settings of the compiler.
     """
     graph_module = trace(function, example, fusible=True)
-    exported = torch.export.export(
-        graph_module, tuple(example), dynamic_shapes=_dynamic_shapes(target), strict=False
-    )
+    exported = torch.export.export(graph_module, tuple(example), dynamic_shapes=_dynamic_shapes(target), strict=False)
     configs = {"aot_inductor.metadata": dict(metadata), "cpp.threads": threads, **inductor_configs}
     previous_threads = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
             package = Path(folder) / path.name
-            torch._inductor.aoti_compile_and_package(
-                exported, package_path=str(package), inductor_configs=configs
-            )
+            torch._inductor.aoti_compile_and_package(exported, package_path=str(package), inductor_configs=configs)
             forbid_executable_stack(package)
             package.replace(path)
     finally:
@@ -89,11 +85,13 @@ def forbid_executable_stack(package: Path) -> None:
         }
         if not flagged:
             return
-        with tempfile.NamedTemporaryFile(dir=package.parent, delete=False) as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as cleaned:
-                for entry in archive.infolist():
-                    content = archive.read(entry)
-                    cleaned.writestr(entry, (clear_stack_flag(content) or content))
+        with (
+            tempfile.NamedTemporaryFile(dir=package.parent, delete=False) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as cleaned,
+        ):
+            for entry in archive.infolist():
+                content = archive.read(entry)
+                cleaned.writestr(entry, clear_stack_flag(content) or content)
     shutil.move(file.name, package)
 
 

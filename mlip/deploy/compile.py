@@ -40,7 +40,7 @@ def compile_potential(
     allow_tf32: bool = False,
     inductor_configs: Mapping[str, Any] | None = None,
     source: str = "",
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> float:
     """Compile, write and check a potential.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.jit._fuser import optimized_execution
 
 from mlip.deploy.metadata import ModelMetadata
 from mlip.deploy.padding import run_padded
@@ -136,9 +137,10 @@ def _load_torchscript(path: Path, device: str) -> tuple[dict[str, str], _Runner]
         ) from error
     strings = {key: value.decode() if isinstance(value, bytes) else value for key, value in stored.items()}
 
-    def runner(metadata: ModelMetadata) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    def runner(_: ModelMetadata) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
         def run(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-            with torch.jit.optimized_execution(False):
+            # profiling would compile anew for every size of input
+            with optimized_execution(should_optimize=False):
                 outputs: dict[str, Tensor] = program(inputs)
             return outputs
 

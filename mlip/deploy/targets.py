@@ -39,9 +39,7 @@ TARGETS = {
     target.name: target
     for target in (
         Target("ase", _PERIODIC, ("atomic_energy", "total_energy", "forces", "stress")),
-        Target(
-            "batch", (*_PERIODIC, "batch", "num_atoms"), ("atomic_energy", "total_energy", "forces", "stress")
-        ),
+        Target("batch", (*_PERIODIC, "batch", "num_atoms"), ("atomic_energy", "total_energy", "forces", "stress")),
         Target("pair_nequip", _PERIODIC, ("atomic_energy", "forces", "virial")),
         Target(
             "pair_allegro",

@@ -39,8 +39,8 @@ class NequIPCalculator(Calculator):  # type: ignore[misc]  # ASE has no type inf
         model: CompiledModel,
         chemical_species_to_atom_type_map: SpeciesMap = None,
         *,
-        energy_units_to_eV: float = 1.0,  # noqa: N803  # units are written so
-        length_units_to_A: float = 1.0,  # noqa: N803
+        energy_units_to_eV: float = 1.0,
+        length_units_to_A: float = 1.0,
         neighborlist_backend: str = "matscipy",
         **kwargs: Any,
     ) -> None:

@@ -271,7 +271,9 @@ def edge_cutoff_matrix(cutoffs: EdgeCutoffs, type_names: Sequence[str], r_max: f
         per_target = targets if isinstance(targets, Mapping) else dict.fromkeys(type_names, targets)
         for target, cutoff in per_target.items():
             if source not in index or target not in index:
-                raise ValueError(f"per_edge_type_cutoff: {source}-{target} is not a pair of types of {list(type_names)}")
+                raise ValueError(
+                    f"per_edge_type_cutoff: {source}-{target} is not a pair of types of {list(type_names)}"
+                )
             if not 0 < float(cutoff) <= r_max:
                 raise ValueError(f"per_edge_type_cutoff: {source}-{target} is {cutoff}, must be in (0, r_max={r_max}]")
             matrix[index[source], index[target]] = float(cutoff)

@@ -119,9 +119,7 @@ class Interaction(nn.Module):
         self.linear_in = EquivariantLinear(channels_in, channels_in)
         self.radial_mlp = ScalarMLP([options.num_bessels, *radial_hidden, weight_count])
         self.linear_out = EquivariantLinear(gathered, mixed)
-        self.self_connection = (
-            SelfConnection(channels_in, mixed, options.num_attributes) if self_connection else None
-        )
+        self.self_connection = SelfConnection(channels_in, mixed, options.num_attributes) if self_connection else None
         self.neighbour_norm = neighbour_norm
         self.channels_out = self.nonlinearity.channels_out
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from e3nn import o3
@@ -22,7 +23,7 @@ def component_slices(irreps: Sequence[o3.Irrep]) -> list[slice]:
     ends = [0]
     for irrep in irreps:
         ends.append(ends[-1] + irrep.dim)
-    return [slice(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def coupling_coefficients(left: o3.Irrep, right: o3.Irrep, out: o3.Irrep) -> Tensor:

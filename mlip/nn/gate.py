@@ -53,7 +53,7 @@ class ScalarActivation(nn.Module):
         if parity == ODD and function_parity is None:
             raise ValueError(f"{name!r} is neither even nor odd: odd scalars need 'tanh' or 'abs'")
         self.scale = second_moment_scale(name)
-        self.parity_out = EVEN if parity == EVEN or function_parity == EVEN else ODD
+        self.parity_out = EVEN if EVEN in (parity, function_parity) else ODD
 
     def forward(self, x: Tensor) -> Tensor:
         """Elementwise."""

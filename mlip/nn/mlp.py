@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,9 @@ class ScalarMLP(nn.Module):
         ValueError: the nonlinearity is unknown.
     """
 
-    def __init__(self, widths: list[int], nonlinearity: str | None = "silu", *, forward_weight_init: bool = True):
+    def __init__(
+        self, widths: list[int], nonlinearity: str | None = "silu", *, forward_weight_init: bool = True
+    ) -> None:
         super().__init__()
         if nonlinearity is not None and nonlinearity not in NONLINEARITIES:
             known = ", ".join(NONLINEARITIES)
@@ -57,7 +60,7 @@ class ScalarMLP(nn.Module):
         self.weights = nn.ParameterList()
         self.alphas: list[float] = []
         last = len(widths) - 2
-        for layer, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
             weight = torch.empty(fan_in, fan_out).uniform_(-math.sqrt(3.0), math.sqrt(3.0))
             self.weights.append(nn.Parameter(weight))
             behind_nonlinearity = layer > 0 if forward_weight_init else layer < last

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ class EdgeTiles:
         tile_end = tiles_of_atom.cumsum(0)
         if exact:
             # at least two, so that compilers need no code for the sizes 0 and 1; more tiles are more padding
-            num_tiles = tile_end[-1].clamp(min=2).item()
+            num_tiles: Any = tile_end[-1].clamp(min=2).item()
             torch._check(num_tiles >= 2)
         else:
             num_tiles = num_edges // height + num_atoms

@@ -14,6 +14,7 @@ from mlip.config.load import check_config, resolved
 from mlip.config.resolvers import register_training_data_stats
 from mlip.config.validate import stages
 from mlip.data.errors import DataError
+from mlip.training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -57,6 +58,7 @@ def run_training(config: DictConfig, output_dir: Path) -> list[StageResult]:
     """
     check_config(config)
     quiet_lightning()
+    keep_freed_memory()
     run = stages(resolved(config, "run")["run"])
     checkpoint = load_resumed(config, run)
     data = build_data(config)

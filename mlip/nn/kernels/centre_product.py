@@ -30,7 +30,8 @@ def centre_product(
         features: (tiles, height, dim left, U).
         environment: (N, dim right, U).
         weights: (paths, U).
-        dense, nonzeros: of a CouplingTable; ``dense`` in the features' dtype and on their device.
+        dense: ``CouplingTable.dense()`` in the features' dtype and on their device.
+        nonzeros: ``CouplingTable.nonzeros()``.
         tiles: layout of the edges.
 
     Returns:

@@ -63,7 +63,9 @@ def convolve(
         features: (N, components in, U).
         harmonics: (tiles, height, D), zero in padding.
         weights: (tiles, height, P, U), one per path and channel.
-        dense, path_of_component, nonzeros: of a PathTable; ``dense`` in the features' dtype and on their device.
+        dense: ``PathTable.dense()`` in the features' dtype and on their device.
+        path_of_component: ``PathTable.path_of_component()``.
+        nonzeros: ``PathTable.nonzeros()``.
         tiles: layout of the edges.
 
     Returns:
