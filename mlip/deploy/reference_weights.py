@@ -12,6 +12,7 @@ from mlip.models.allegro import Allegro, CentreProduct
 from mlip.models.nequip import Interaction, NequIP
 from mlip.models.potential import Potential
 from mlip.nn.equivariant import EquivariantLinear, SelfConnection
+from mlip.nn.gate import Gate
 from mlip.nn.mlp import ScalarMLP
 from mlip.nn.radial_chemical import TwoBodyBesselEmbedding, TwoBodySplineEmbedding
 
@@ -55,6 +56,7 @@ def load_reference_state_dict(potential: Potential, state_dict: Mapping[str, Ten
 
 
 def _load_nequip(model: NequIP, weights: Mapping[str, Tensor]) -> None:
+    _refuse_joined_scalars(model)
     _copy(model.type_embedding.weight, weights, "type_embed.embed_module.weight")
     for field, embedding in model.category_embeddings.items():
         source = f"type_embed.categorical_graph_field_embed_modules.{field}.weight"
@@ -70,6 +72,15 @@ def _load_nequip(model: NequIP, weights: Mapping[str, Tensor]) -> None:
         if layer.self_connection is not None:
             _split(layer.self_connection, weights, prefix + "sc.weight")
     _mlp(model.readout, weights, "per_atom_energy_readout.mlp_module")
+
+
+def _refuse_joined_scalars(model: NequIP) -> None:
+    """The reference keeps even scalars of two origins apart, here they are one block: their weights do not map."""
+    gates = [module for module in model.modules() if isinstance(module, Gate)]
+    if any(len(gate.channels_out) < len(gate.scalars) + len(gate.gated) for gate in gates):
+        raise ValueError(
+            "weights of models with convnet_nonlinearity_scalars {'o': 'abs'} cannot be loaded: train such a model here"
+        )
 
 
 def _load_allegro(model: Allegro, weights: Mapping[str, Tensor]) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mlip.deploy.reference_weights import load_reference_state_dict
+from mlip.models import build_model
 from tests.conformance.golden_file import DTYPES, SYSTEMS, Golden, check
 from tests.conformance.variants import VARIANTS
 
@@ -35,3 +37,10 @@ def test_weights_are_found_behind_any_prefix(variant: str, prefix: str) -> None:
     golden = Golden.read(FOLDER / f"{variant}.npz")
     renamed = {k.replace("model.func.", prefix, 1): v for k, v in golden.weights.items()}
     check(golden, Golden(golden.config, renamed, golden.inputs, golden.outputs).model("float64"), "crystal", "float64")
+
+
+def test_weights_that_do_not_map_are_refused() -> None:
+    config = VARIANTS["nequip_l1_parity_2layers"] | {"convnet_nonlinearity_scalars": {"e": "silu", "o": "abs"}}
+    potential = build_model(config | {"num_layers": 4})
+    with pytest.raises(ValueError, match="abs"):
+        load_reference_state_dict(potential, Golden.read(FOLDER / "nequip_l1_parity_2layers.npz").weights)

@@ -156,8 +156,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
         readout_mlp_hidden_layers_depth=1,
         readout_mlp_nonlinearity="mish",
     ),
-    # An even function of odd scalars gives even ones, so the irreps of the following layer change.
-    "nequip_abs_of_odd_scalars": nequip(num_layers=4, convnet_nonlinearity_scalars={"e": "silu", "o": "abs"}),
     "nequip_categorical_charge": nequip(categorical_graph_field_embed=[CHARGE_FIELD]),
     "nequip_lj": nequip(pair_potential=lennard_jones("lj", lj_delta=0.1)),
     "nequip_lj_repulsive_only": nequip(pair_potential=lennard_jones("lj_repulsive_only")),
