@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.jit._fuser import optimized_execution
 
+from mlip.deploy.memory import keep_freed_memory
 from mlip.deploy.metadata import ModelMetadata
 from mlip.deploy.padding import run_padded
 
@@ -92,6 +93,8 @@ def load_compiled(path: str | Path, device: str = "cpu", *, needs: Sequence[str]
             f"{path} was compiled for {metadata.device} and cannot run on {wanted.type}: "
             f"compile it again with --device {wanted.type}"
         )
+    if wanted.type == "cpu":
+        keep_freed_memory()
     lacking = [name for name in needs if name not in metadata.outputs]
     if lacking:
         raise ModelFileError(

@@ -14,7 +14,7 @@ from mlip.config.load import check_config, resolved
 from mlip.config.resolvers import register_training_data_stats
 from mlip.config.validate import stages
 from mlip.data.errors import DataError
-from mlip.training.memory import keep_freed_memory
+from mlip.deploy.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

@@ -1,4 +1,4 @@
-"""Memory that a training step frees stays with the process, ready for the next step."""
+"""Memory that one step frees stays with the process, ready for the next step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _PAD = 64 << 20
 def keep_freed_memory() -> bool:
     """Tell glibc not to return large blocks to the system at every free: a step would fault them in again.
 
-    Saves about a tenth of a training step on the CPU. Nothing happens with another C library, or where the user has
+    Measured on the CPU: a training step takes 0.85 of its time, a compiled model of 512 atoms with 90 neighbours 0.6.
+    The process keeps as much memory as it once needed. Nothing happens with another C library, or where the user has
     set GLIBC_TUNABLES or MLIP_MALLOC=default.
 
     Returns:
