@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,28 +11,17 @@ import pytest
 from tests.conformance.golden_file import DTYPES, SYSTEMS, Golden, check
 from tests.conformance.variants import VARIANTS
 
-ROOT = Path(__file__).parents[2]
-
 pytestmark = pytest.mark.conformance
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fresh(peer_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of files as make_golden.py writes them, from a seed that differs every time."""
-    located = subprocess.run(
-        [sys.executable, ROOT / "requirements/environment.py", "peer", "--where"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    python = Path(located.stdout.strip()) / "bin/python"
-    if not python.exists():
-        pytest.skip(f"the reference's environment is not there ({python}): `make peer` creates it")
     seed = random.SystemRandom().randrange(1_000_000)
     print(f"seed of the fresh models: {seed}")
     folder = tmp_path_factory.mktemp("fresh")
     script = Path(__file__).parent / "make_golden.py"
-    subprocess.run([python, script, "--output", folder, "--seed", str(seed), "--complete"], check=True)
+    subprocess.run([peer_python, script, "--output", folder, "--seed", str(seed), "--complete"], check=True)
     return folder
 
 
