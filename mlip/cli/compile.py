@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> None:
     settings = inductor_settings(options.inductor_configs)
     if options.constant_fold:
         settings["aot_inductor.use_runtime_constant_folding"] = True
-    for message in (".*treespec.*", ".*doesn't support instance-level annotations.*"):  # torch's own affairs
+    for message in (".*treespec.*", ".*instance-level annotations.*", ".*torch.jit.*deprecated.*"):  # torch knows
         warnings.filterwarnings("ignore", message=message)
     console = Console(stderr=True)
     started = time.monotonic()

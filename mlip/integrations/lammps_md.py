@@ -113,8 +113,11 @@ def run_dynamics(
     from ase.io.lammpsdata import write_lammps_data
 
     folder.mkdir(parents=True, exist_ok=True)
+    placed = atoms.copy()
+    if not atoms.pbc.all():  # LAMMPS loses atoms that start outside the box in such a direction
+        placed.center(vacuum=None if atoms.cell.rank == 3 else 5.0, axis=np.flatnonzero(~atoms.pbc))
     with (folder / "structure.data").open("w") as file:
-        write_lammps_data(file, atoms, specorder=list(dynamics.type_names), masses=True, atom_style="atomic")
+        write_lammps_data(file, placed, specorder=list(dynamics.type_names), masses=True, atom_style="atomic")
     (folder / "in.lammps").write_text(dynamics.script(atoms))
     output = _run(folder, dynamics.ranks, progress)
     loop = re.search(r"Loop time of (\S+) on \d+ procs for (\d+) steps", output)

@@ -56,6 +56,16 @@ def test_the_first_frame_is_the_structure_that_was_given(trajectories: dict[str,
         np.testing.assert_allclose(run.forces, expected.forces, atol=1e-8)
 
 
+def test_a_molecule_may_lie_outside_its_box(alloy: Atoms, tmp_path: Path) -> None:
+    model = write_toy_model(tmp_path / "toy.nequip.pth", "pair_allegro")
+    cluster = alloy[:6]
+    cluster.pbc = False
+    cluster.positions -= 20.0
+    settings = Dynamics("allegro", model, TYPES, "nve", 300.0, 0.001, 10, every=10)
+    run = run_dynamics(cluster, settings, tmp_path / "run")
+    assert run.thermo["pe"][0] == pytest.approx(toy_reference(cluster, "pair_allegro").energy, abs=1e-8)
+
+
 def test_constant_energy_has_no_drift(trajectories: dict[str, Trajectory]) -> None:
     assert abs(trajectories["nve"].energy_drift()) < 1e-5  # eV/atom/ps
 
