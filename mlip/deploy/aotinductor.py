@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import tempfile
 import zipfile
@@ -85,14 +84,12 @@ def forbid_executable_stack(package: Path) -> None:
         }
         if not flagged:
             return
-        with (
-            tempfile.NamedTemporaryFile(dir=package.parent, delete=False) as file,
-            zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as cleaned,
-        ):
+        cleaned = package.with_name(f"{package.name}.cleaned")
+        with zipfile.ZipFile(cleaned, "w", zipfile.ZIP_STORED) as rewritten:
             for entry in archive.infolist():
                 content = archive.read(entry)
-                cleaned.writestr(entry, clear_stack_flag(content) or content)
-    shutil.move(file.name, package)
+                rewritten.writestr(entry, clear_stack_flag(content) or content)
+    cleaned.replace(package)
 
 
 def clear_stack_flag(library: bytes) -> bytes | None:

@@ -133,7 +133,7 @@ def _load_package(path: Path, device: str) -> tuple[dict[str, str], _Runner]:
 def _load_torchscript(path: Path, device: str) -> tuple[dict[str, str], _Runner]:
     stored: dict[str, Any] = dict.fromkeys(_STORED_KEYS, "")
     try:
-        program = torch.jit.load(str(path), map_location=device, _extra_files=stored)
+        program = torch.jit.load(str(path), map_location="cpu", _extra_files=stored)
     except (RuntimeError, ValueError) as error:
         raise ModelFileError(
             f"{path} cannot be loaded as TorchScript: it is damaged or cut off; compile it again"
@@ -141,10 +141,13 @@ def _load_torchscript(path: Path, device: str) -> tuple[dict[str, str], _Runner]
     strings = {key: value.decode() if isinstance(value, bytes) else value for key, value in stored.items()}
 
     def runner(_: ModelMetadata) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+        # the device is known to be right only now; constants of a frozen program move when it is loaded, not later
+        placed = program if device == "cpu" else torch.jit.load(str(path), map_location=device)
+
         def run(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
             # profiling would compile anew for every size of input
             with optimized_execution(should_optimize=False):
-                outputs: dict[str, Tensor] = program(inputs)
+                outputs: dict[str, Tensor] = placed(inputs)
             return outputs
 
         return run
