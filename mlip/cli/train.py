@@ -58,7 +58,8 @@ def hydra_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
     searched = folder / given if given else folder
     file_name = name if Path(name).suffix in (".yaml", ".yml") else f"{name}.yaml"
     if (searched / file_name).is_file() or _option(arguments, "-cd", "--config-dir"):
-        return list(arguments)
+        # Hydra takes a relative folder from where its own caller lies; the last one given counts
+        return [*arguments, "--config-path", str(searched.resolve())] if given else list(arguments)
     if given is None and (shipped := shipped_configs().get(Path(file_name).stem)):
         return ["--config-path", str(shipped.parent), *arguments]
     if "--hydra-help" in arguments:

@@ -67,6 +67,9 @@ def compile_potential(
             f"--target {target.name} needs a strictly local model, but NequIP passes messages between atoms; "
             "use --target pair_nequip"
         )
+    if isinstance(potential.architecture, NequIP) and potential.architecture.categories:
+        fields = ", ".join(category.field for category in potential.architecture.categories)
+        raise CompileError(f"the model embeds a number of each frame ({fields}), which compiled models cannot be given")
     if not output.name.endswith(SUFFIXES[mode]):
         raise CompileError(f"the output of mode {mode} must end with {SUFFIXES[mode]}, got {output.name}")
     _check_device(device)

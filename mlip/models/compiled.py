@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.experimental import _config as symbolic_shapes
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from mlip.graph import Graph
@@ -15,6 +17,8 @@ from mlip.nn.tiles import EdgeTiles, tile_height
 
 if TYPE_CHECKING:
     from mlip.models.potential import Potential
+
+log = logging.getLogger(__name__)
 
 # Sizes to record with: equal sizes would be taken for the same size, so these are no size of any layer.
 _ATOMS, _TILES, _FRAMES = 10007, 10009, 10037
@@ -46,6 +50,7 @@ class CompiledDerivative:
         """Edge vectors (tiles, height, 3) -> energies (N, 1) and derivative (tiles, height, 3), float64."""
         key = (graph.batch is not None, tuple(graph.graph_fields))
         if key not in self._functions:
+            log.info("Compiling the training step: about a minute, once for each model and machine")
             self._functions[key] = torch.compile(self._record(*key, vectors.shape[1], vectors.device), dynamic=True)
         weights = [parameter for _, parameter in self._potential.named_parameters()]
         batch = [] if graph.batch is None else [graph.batch]
@@ -53,7 +58,9 @@ class CompiledDerivative:
         for tensor in inputs[2:4]:
             torch._dynamo.mark_static(tensor, 1)
         torch._dynamo.mark_static(inputs[0], [1, 2])
-        energy, gradient = self._functions[key](*weights, *inputs, *graph.graph_fields.values())
+        # sizes that are equal in the first batch are not the same size
+        with symbolic_shapes.patch(use_duck_shape=False):  # type: ignore[attr-defined]
+            energy, gradient = self._functions[key](*weights, *inputs, *graph.graph_fields.values())
         return energy, gradient
 
     def _record(

@@ -71,7 +71,10 @@ class NequIPLightningModule(LightningModule):
     def _build_model(self, model: Config) -> Potential:
         from mlip.models import build_model
 
-        return build_model(dict(model))
+        try:
+            return build_model(dict(model))
+        except ValueError as error:
+            raise ConfigError(f"training_module.model: {error}") from error
 
     @property
     def evaluation_model(self) -> Potential:
@@ -101,7 +104,13 @@ class NequIPLightningModule(LightningModule):
 
     def _log(self, values: Mapping[str, Tensor], batch: Batch) -> None:
         detached = {name: value.detach() for name, value in values.items()}
-        self.log_dict(detached, on_step=True, on_epoch=False, batch_size=batch.graph.num_frames)
+        self._log_with_sum_shown(detached, on_step=True, on_epoch=False, batch_size=batch.graph.num_frames)
+
+    def _log_with_sum_shown(self, values: Mapping[str, Any], **options: Any) -> None:
+        """Log, and show the weighted sum beside the progress bar."""
+        total = {name: value for name, value in values.items() if name.endswith(f"/{WEIGHTED_SUM}")}
+        self.log_dict({name: value for name, value in values.items() if name not in total}, **options)
+        self.log_dict(total, prog_bar=True, **options)
 
     def on_train_epoch_end(self) -> None:
         """Log the errors of the whole epoch."""
@@ -155,7 +164,7 @@ class NequIPLightningModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the errors of each validation set."""
         for index, metrics in enumerate(self.val_metrics):
-            self.log_dict(metrics.compute(f"val{index}_epoch/"))
+            self._log_with_sum_shown(metrics.compute(f"val{index}_epoch/"))
 
     def on_test_epoch_end(self) -> None:
         """Log the errors of each test set."""

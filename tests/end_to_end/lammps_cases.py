@@ -50,7 +50,7 @@ class Result:
     output: str
 
 
-class LammpsFailed(AssertionError):
+class LammpsError(AssertionError):
     """LAMMPS ended with an error; the text is its output."""
 
 
@@ -73,25 +73,29 @@ class Input:
 
 
 def lammps(folder: Path, commands: Sequence[str], ranks: int = 1, env: dict[str, str] | None = None) -> str:
-    """Run an input script in `folder` with the environment's `lmp`; its output, or LammpsFailed with it."""
+    """Run an input script in `folder` with the environment's `lmp`; its output, or LammpsError with it."""
     script = folder / "in.lammps"
     script.write_text("\n".join(commands) + "\n")
     program = [str(BIN / "lmp"), "-in", script.name, "-log", "log.lammps"]
     if ranks > 1:
         program = [str(BIN / "mpirun"), "-np", str(ranks), *program]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
-    done = subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        program, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     output = done.stdout + done.stderr
     if done.returncode != 0:
-        raise LammpsFailed(output)
+        raise LammpsError(output)
     return output
 
 
-def script(spec: Input, data_file: str = "atoms.data", boundary: str = "p p p") -> list[str]:
+def script(
+    spec: Input, data_file: str = "atoms.data", boundary: str = "p p p", dump_file: str = "final.dump"
+) -> list[str]:
     """The input script for `spec`."""
     names = " ".join(spec.names)
     pair = spec.pair or (f"pair_style {spec.style}", f"pair_coeff * * {spec.model_file} {names}")
-    lines = [
+    return [
         f"units {spec.units}",
         "atom_style atomic",
         f"newton {spec.newton}",
@@ -106,9 +110,8 @@ def script(spec: Input, data_file: str = "atoms.data", boundary: str = "p p p") 
         "thermo_style custom step pe etotal vol temp" + (" c_virial[*]" if spec.virial else ""),
         "thermo_modify format float %.16g",
         *spec.run,
-        "write_dump all custom final.dump id x y z fx fy fz c_pe modify format float %.16g sort id",
+        f"write_dump all custom {dump_file} id x y z fx fy fz c_pe modify format float %.16g sort id",
     ]
-    return lines
 
 
 def run_lammps(
@@ -126,21 +129,54 @@ def run_lammps(
     Further keywords are fields of `Input`.
     """
     case = atoms if isinstance(atoms, Case) else Case("", atoms)
-    prism = Prism(_cell(case.atoms).array, pbc=True)
-    write_data(folder / "atoms.data", case, prism)
-    boundary = " ".join("p" if periodic else "s" for periodic in case.atoms.pbc)
-    spec = Input(style, model_file, names, **changes)  # type: ignore[arg-type]
-    if case.deleted:
-        ids = " ".join(str(_ids(case)[k]) for k in case.deleted)
-        spec.setup = (*spec.setup, f"group gone id {ids}", "delete_atoms group gone compress no")
-    output = lammps(folder, script(spec, boundary=boundary), ranks, env)
+    (result,) = run_cases(folder, model_file, style, [case], names, ranks, env, **changes)
+    return result
 
-    table = np.array([line.split() for line in (folder / "final.dump").read_text().splitlines()[9:]], dtype=float)
+
+def run_cases(
+    folder: Path,
+    model_file: Path | str,
+    style: str,
+    cases: Sequence[Case],
+    names: Sequence[str] = TYPES,
+    ranks: int = 1,
+    env: dict[str, str] | None = None,
+    **changes: object,
+) -> list[Result]:
+    """The same for several geometries by a single LAMMPS, which is cleared between them."""
+    commands: list[str] = []
+    for number, case in enumerate(cases):
+        spec = Input(style, model_file, names, **changes)  # type: ignore[arg-type]
+        if case.deleted:
+            ids = " ".join(str(_ids(case)[k]) for k in case.deleted)
+            spec.setup = (*spec.setup, f"group gone id {ids}", "delete_atoms group gone compress no")
+        write_data(folder / f"{number}.data", case, _prism(case))
+        boundary = " ".join("p" if periodic else "s" for periodic in case.atoms.pbc)
+        if number:
+            commands += ["clear", f"print '{_NEXT_CASE}'"]
+        commands += script(spec, f"{number}.data", boundary, f"{number}.dump")
+    output = lammps(folder, commands, ranks, env)
+    parts = output.split(_NEXT_CASE)
+    assert len(parts) == len(cases)
+    dumps = [folder / f"{number}.dump" for number in range(len(cases))]
+    return [_read_result(*each) for each in zip(dumps, cases, parts, strict=True)]
+
+
+_NEXT_CASE = "---- next case ----"
+
+
+def _prism(case: Case) -> Prism:
+    return Prism(_cell(case.atoms).array, pbc=True)
+
+
+def _read_result(dump: Path, case: Case, output: str) -> Result:
+    prism = _prism(case)
+    table = np.array([line.split() for line in dump.read_text().splitlines()[9:]], dtype=float)
     order = np.argsort(np.argsort([i for k, i in enumerate(_ids(case)) if k not in case.deleted]))
     table = table[order]
     thermo = read_thermo(output)
     virial = np.zeros((3, 3))
-    if spec.virial:
+    if "c_virial[1]" in thermo:
         xx, yy, zz, xy, xz, yz = (thermo[f"c_virial[{k}]"][-1] for k in range(1, 7))
         in_box_frame = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
         turn = prism.rot_mat
@@ -243,8 +279,7 @@ def cluster() -> Atoms:
 
 def tiny_cell() -> Atoms:
     """One to three lattice vectors reach the cutoff: atoms are neighbours of their own images, several times."""
-    atoms = Atoms("CuAu", [(0, 0, 0), (1.5, 1.2, 1.4)], cell=[(2.9, 0, 0), (0.4, 3.1, 0), (-0.5, 0.3, 2.7)], pbc=True)
-    return atoms
+    return Atoms("CuAu", [(0, 0, 0), (1.5, 1.2, 1.4)], cell=[(2.9, 0, 0), (0.4, 3.1, 0), (-0.5, 0.3, 2.7)], pbc=True)
 
 
 def one_atom() -> Atoms:

@@ -48,9 +48,8 @@ def test_a_plugin_for_another_torch_is_left_alone(prefix: Path, capfd: pytest.Ca
     assert "were built for torch 1.0, but" in capfd.readouterr().err
 
 
-def test_a_missing_plugin_is_told_once(
-    prefix: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("prefix")
+def test_a_missing_plugin_is_told_once(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Path(lammps_plugin.directory()).exists()
     assert "not built yet; run 'make plugin'" in capfd.readouterr().err
     monkeypatch.setenv("PMI_RANK", "1")
