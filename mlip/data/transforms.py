@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from mlip.data.cutoffs import PerEdgeTypeCutoff, cutoff_matrix
+from mlip.cutoffs import PerEdgeTypeCutoff, cutoff_matrix
 from mlip.data.errors import DataError
 from mlip.data.fields import STRESS, VIRIAL
 from mlip.data.frame import Frame
@@ -96,7 +96,7 @@ class NeighborListTransform:
         if per_edge_type_cutoff is not None:
             if type_names is None:
                 raise DataError("NeighborListTransform needs type_names together with per_edge_type_cutoff")
-            self._cutoffs = cutoff_matrix(per_edge_type_cutoff, type_names, self.r_max)
+            self._cutoffs = _cutoffs(per_edge_type_cutoff, type_names, self.r_max)
 
     def __call__(self, frame: Frame) -> Frame:
         """The frame with edges."""
@@ -124,11 +124,18 @@ class NeighborListPruneTransform:
     """
 
     def __init__(self, r_max: float, per_edge_type_cutoff: PerEdgeTypeCutoff, type_names: Sequence[str]) -> None:
-        self._cutoffs = cutoff_matrix(per_edge_type_cutoff, type_names, r_max)
+        self._cutoffs = _cutoffs(per_edge_type_cutoff, type_names, r_max)
 
     def __call__(self, frame: Frame) -> Frame:
         """The frame with fewer edges."""
         return prune_edges(frame, self._cutoffs)
+
+
+def _cutoffs(per_edge_type_cutoff: PerEdgeTypeCutoff, type_names: Sequence[str], r_max: float) -> torch.Tensor:
+    try:
+        return cutoff_matrix(per_edge_type_cutoff, type_names, r_max)
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def prune_edges(frame: Frame, cutoffs: torch.Tensor) -> Frame:

@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from mlip.cutoffs import PerEdgeTypeCutoff, cutoff_matrix
 from mlip.models.allegro import Allegro
 from mlip.models.nequip import Category, NequIP
 from mlip.models.pair_potentials import ZBL, LennardJones, SimpleLennardJones
@@ -20,7 +21,6 @@ from mlip.nn.scale_shift import PerType, PerTypeScaleShift
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 COMPILE_MODES = ("eager", "compile")
-EdgeCutoffs = Mapping[str, float | Mapping[str, float]] | None
 
 PAIR_POTENTIALS: dict[str, type[nn.Module]] = {
     "ZBL": ZBL,
@@ -46,7 +46,7 @@ def build_allegro(
     compile_mode: str = "eager",
     parity: bool = True,
     radial_chemical_embed_dim: int | None = None,
-    per_edge_type_cutoff: EdgeCutoffs = None,
+    per_edge_type_cutoff: PerEdgeTypeCutoff | None = None,
     scalar_embed_mlp_hidden_layers_depth: int = 1,
     scalar_embed_mlp_hidden_layers_width: int = 64,
     scalar_embed_mlp_nonlinearity: str | None = "silu",
@@ -128,7 +128,7 @@ def build_nequip(
     readout_mlp_hidden_layers_depth: int = 0,
     readout_mlp_hidden_layers_width: int | None = None,
     readout_mlp_nonlinearity: str | None = "silu",
-    per_edge_type_cutoff: EdgeCutoffs = None,
+    per_edge_type_cutoff: PerEdgeTypeCutoff | None = None,
     num_bessels: int = 8,
     bessel_trainable: bool = False,
     polynomial_cutoff_p: float = 6.0,
@@ -214,7 +214,7 @@ def build_zbl(
     model_dtype: str = "float64",
     compile_mode: str = "eager",
     polynomial_cutoff_p: float = 6.0,
-    per_edge_type_cutoff: EdgeCutoffs = None,
+    per_edge_type_cutoff: PerEdgeTypeCutoff | None = None,
 ) -> Potential:
     """A potential of the ZBL term alone."""
     config = _config("nequip.model.ZBLPairPotential", locals())
@@ -255,29 +255,6 @@ def build_model(config: Mapping[str, Any]) -> Potential:
         return builder(**parameters)
     except TypeError as error:
         raise ValueError(f"model ({name}): {error}") from error
-
-
-def edge_cutoff_matrix(cutoffs: EdgeCutoffs, type_names: Sequence[str], r_max: float) -> Tensor | None:
-    """Cutoffs by types of (centre, neighbour): (T, T) float64, Å; what is not named has r_max.
-
-    Raises:
-        ValueError: unknown type, or a cutoff that is not positive or exceeds r_max.
-    """
-    if cutoffs is None:
-        return None
-    matrix = torch.full((len(type_names), len(type_names)), float(r_max), dtype=torch.float64)
-    index = {name: i for i, name in enumerate(type_names)}
-    for source, targets in cutoffs.items():
-        per_target = targets if isinstance(targets, Mapping) else dict.fromkeys(type_names, targets)
-        for target, cutoff in per_target.items():
-            if source not in index or target not in index:
-                raise ValueError(
-                    f"per_edge_type_cutoff: {source}-{target} is not a pair of types of {list(type_names)}"
-                )
-            if not 0 < float(cutoff) <= r_max:
-                raise ValueError(f"per_edge_type_cutoff: {source}-{target} is {cutoff}, must be in (0, r_max={r_max}]")
-            matrix[index[source], index[target]] = float(cutoff)
-    return matrix
 
 
 def _config(target: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -326,11 +303,11 @@ def _potential(
             scales_trainable=config["per_type_energy_scales_trainable"],
             shifts_trainable=config["per_type_energy_shifts_trainable"],
         )
-    pair = config.get("pair_potential")
+    pair, cutoffs = config.get("pair_potential"), config["per_edge_type_cutoff"]
     return Potential(
         type_names,
         r_max,
-        edge_cutoff_matrix(config["per_edge_type_cutoff"], type_names, r_max),
+        None if cutoffs is None else cutoff_matrix(cutoffs, type_names, r_max),
         architecture,
         scale_shift,
         None if pair is None else _pair_potential(pair, type_names),

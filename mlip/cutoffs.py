@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mlip.data.errors import DataError
-
 PerEdgeTypeCutoff = Mapping[str, float | Mapping[str, float]]
 
 
@@ -18,7 +16,7 @@ def cutoff_matrix(per_edge_type_cutoff: PerEdgeTypeCutoff, type_names: Sequence[
     ``{A: 3.0}`` holds for all neighbours of A, ``{A: {B: 3.0}}`` for B only; what is not given is ``r_max``.
 
     Raises:
-        DataError: an unknown type name, or a cutoff that is not in (0, r_max].
+        ValueError: an unknown type name, or a cutoff that is not in (0, r_max].
     """
     index = {name: i for i, name in enumerate(type_names)}
     matrix = torch.full((len(index), len(index)), float(r_max), dtype=torch.float64)
@@ -27,9 +25,11 @@ def cutoff_matrix(per_edge_type_cutoff: PerEdgeTypeCutoff, type_names: Sequence[
         for neighbour, cutoff in by_neighbour.items():
             for name in (centre, neighbour):
                 if name not in index:
-                    raise DataError(f"per_edge_type_cutoff names the type {name!r}; known types are {list(type_names)}")
+                    raise ValueError(
+                        f"per_edge_type_cutoff names the type {name!r}; known types are {list(type_names)}"
+                    )
             if not 0.0 < float(cutoff) <= float(r_max):
-                raise DataError(
+                raise ValueError(
                     f"per_edge_type_cutoff of {centre}-{neighbour} is {cutoff}; it must be in (0, r_max={r_max}] Å"
                 )
             matrix[index[centre], index[neighbour]] = float(cutoff)
