@@ -88,5 +88,5 @@ lock: setup ## resolve requirements/*.in into requirements/*.txt (LOCK_ARGS=--up
 
 .PHONY: clean
 clean: ## remove what builds, tests and demos left (the environments stay)
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* $(OUTPUT) $(OUTPUT)-acac
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* demo-output demo-output-acac
 	find mlip tests benchmarks requirements -name __pycache__ -type d -prune -exec rm -rf {} +

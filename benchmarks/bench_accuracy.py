@@ -141,7 +141,7 @@ def main() -> None:
     text = table(results, seconds)
     print("\n" + text)
     record = {
-        "command": " ".join(["make bench-accuracy", *sys.argv[1:]]).replace(str(ROOT), "."),
+        "command": f"make bench-accuracy BENCH_ARGS='--seeds {' '.join(map(str, args.seeds))} --epochs {args.epochs}'",
         "machine": machine(),
         "versions": versions,
         "seconds": seconds,

@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -57,6 +58,8 @@ def missing() -> list[str]:
         )
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         lacks.append("Python's venv module with pip (on Debian and Ubuntu the package python3-venv)")
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        lacks.append("Python's headers, for compiled training (on Debian and Ubuntu the package python3-dev)")
     if not any(shutil.which(compiler) for compiler in (os.environ.get("CXX") or "c++", "g++", "clang++")):
         lacks.append("a C++ compiler (on Debian and Ubuntu the package g++)")
     return lacks

@@ -94,14 +94,13 @@ def _cache_folder() -> Path:
     """The folder for files of just these sources, models, torch and processor; folders unused for a week go."""
     sources = Path(mlip.__file__).parent
     digest = hashlib.sha256(torch.__version__.encode() + json.dumps(CONFIGS).encode())
-    for part in ("graph.py", "nn", "models", "deploy"):
-        for path in sorted([sources / part] if part.endswith(".py") else (sources / part).rglob("*.py")):
-            digest.update(path.read_bytes())
+    for path in sorted(sources.rglob("*.py")):
+        digest.update(path.read_bytes())
     processor = Path("/proc/cpuinfo")
     if processor.exists():
         digest.update("".join(line for line in processor.read_text().splitlines() if "flags" in line[:5]).encode())
-    cache_home = os.environ.get("MLIP_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    parent = Path(cache_home) / "mlip" / "tests"
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    parent = Path(os.environ.get("MLIP_CACHE") or Path(base) / "mlip") / "tests"
     folder = parent / digest.hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     os.utime(folder)

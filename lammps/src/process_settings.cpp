@@ -22,6 +22,7 @@ void keep_freed_memory() {
   // A compiled model allocates and frees its buffers of many MB every step. By default glibc maps each of
   // them from the kernel and unmaps it again, and the page faults of touching new pages take a quarter to a
   // half of the time of a step. Kept on the heap, the same pages serve every step.
+  if (std::getenv("GLIBC_TUNABLES")) return;
   const char *choice = std::getenv("MLIP_MALLOC");
   if (choice && std::strcmp(choice, "default") == 0) return;
   mallopt(M_MMAP_MAX, 0);

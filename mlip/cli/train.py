@@ -74,10 +74,9 @@ def shipped_configs() -> dict[str, Path]:
     import mlip
 
     package = Path(mlip.__file__).resolve().parent
-    for folder in (package / "configs", package.parent / "configs"):
-        if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    return {}
+    checkout = package.parent / "pyproject.toml"
+    folder = package.parent / "configs" if checkout.is_file() else package / "configs"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def _option(arguments: Sequence[str], *names: str) -> str | None:
@@ -92,11 +91,14 @@ def _option(arguments: Sequence[str], *names: str) -> str | None:
 
 def _run_hydra(arguments: list[str]) -> None:
     import hydra
+    import yaml
 
     before = sys.argv
     sys.argv = ["nequip-train", *arguments]
     try:
         hydra.main(version_base=None, config_path=str(Path.cwd()), config_name="config")(_job)()
+    except yaml.YAMLError as error:
+        raise _failure(f"the config is no valid YAML: {' '.join(str(error).split())}") from error
     finally:
         sys.argv = before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -86,6 +87,20 @@ def register_training_data_stats(statistics: Mapping[str, Any]) -> None:
                 else "`data.stats_manager` is not set; add nequip.data.CommonDataStatisticsManager"
             )
             raise ConfigError(f"${{training_data_stats:{name}}}: there is no such statistic; {cure}")
+        _refuse_nan(name, statistics[name])
         return statistics[name]
 
     register_resolvers({"training_data_stats": training_data_stats})
+
+
+def _refuse_nan(name: str, value: Any) -> None:
+    """A statistic of a type without atoms, or of a label that is missing everywhere, is no number."""
+    by_type = value if isinstance(value, Mapping) else {"": value}
+    for key, number in by_type.items():
+        if isinstance(number, float) and math.isnan(number):
+            what = (
+                f"the type {key} has no atoms in the training data: remove it from the type names"
+                if key
+                else ("the training data have no such label")
+            )
+            raise ConfigError(f"${{training_data_stats:{name}}}: {what}, or write the numbers")

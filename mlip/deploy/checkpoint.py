@@ -13,6 +13,7 @@ on its own: the model's complete config is in it, and no data are needed. Keys w
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if magic != b"PK\x03\x04":
         raise CheckpointError(f"{path} is not a checkpoint: give a .ckpt file that nequip-train wrote")
     try:
+        _compare_checksums(path)
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
         raise CheckpointError(
@@ -67,6 +69,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     _check(path, contents)
     return dict(contents)
+
+
+def _compare_checksums(path: Path) -> None:
+    """What torch leaves out: damaged weights would load as they are."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(damaged)
 
 
 def _check(path: Path, contents: Any) -> None:
@@ -99,6 +109,8 @@ def load_checkpoint(path: str | Path) -> Potential:
         potential.load_state_dict(_inference_weights(contents["state_dict"]))
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path}: the model in it cannot be rebuilt: {error}") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in potential.state_dict().values()):
+        raise CheckpointError(f"{path} has weights that are not finite: its training diverged; use an earlier one")
     return potential.eval()
 
 

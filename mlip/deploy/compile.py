@@ -73,11 +73,18 @@ def compile_potential(
     if not output.name.endswith(SUFFIXES[mode]):
         raise CompileError(f"the output of mode {mode} must end with {SUFFIXES[mode]}, got {output.name}")
     _check_device(device)
+    if mode == "torchscript" and inductor_configs:
+        raise CompileError("--inductor-configs and --constant-fold are for --mode aotinductor only")
     if not output.parent.is_dir():
         raise CompileError(f"there is no folder {output.parent}")
     potential = potential.to(device).eval().requires_grad_(False)
     metadata = ModelMetadata.of(
-        potential, target, device, allow_tf32=allow_tf32, threads=threads, source=source
+        potential,
+        target,
+        device,
+        allow_tf32=allow_tf32,
+        threads=threads if mode == "aotinductor" else 0,
+        source=source,
     ).to_strings()
     function = tensor_function(potential, target)
     unchecked = output.with_name(f".unchecked-{os.getpid()}-{output.name}")
@@ -98,6 +105,8 @@ def compile_potential(
             compile_torchscript(function, target, example, metadata, unchecked)
         progress("checking")
         deviation = _check(potential, unchecked, target, device, allow_tf32=allow_tf32)
+        with unchecked.open("rb") as written:
+            os.fsync(written.fileno())
         unchecked.replace(output)
     finally:
         unchecked.unlink(missing_ok=True)
@@ -109,6 +118,8 @@ def _check_device(device: str) -> None:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise CompileError(f"unknown device {device!r}: use cpu or cuda") from error
+    if kind not in ("cpu", "cuda"):
+        raise CompileError(f"models are compiled for cpu or cuda (cuda also for AMD GPUs), not {kind}")
     if kind == "cuda" and not torch.cuda.is_available():
         raise CompileError(
             f"device {device!r} was asked for, but torch {torch.__version__} finds no GPU here: compile on a machine "
@@ -128,7 +139,10 @@ def _check(potential: Potential, path: Path, target: Target, device: str, *, all
         return float("nan")
     dtype = str(potential.model_dtype).removeprefix("torch.")
     variable, default = _TF32_TOLERANCE if allow_tf32 else _TOLERANCE_VARIABLES[dtype]
-    tolerance = float(os.environ.get(variable, default))
+    try:
+        tolerance = float(os.environ.get(variable, default))
+    except ValueError:
+        raise CompileError(f"{variable} is {os.environ[variable]!r}: it must be a number") from None
     compiled = load_compiled(path, device)
     function = tensor_function(potential, target)
     largest = 0.0
@@ -153,6 +167,10 @@ def _compare(name: str, found: Tensor, expected: Tensor, tolerance: float, setti
         )
 
 
+def _is_inductor_setting(key: str) -> bool:
+    return key in torch._inductor.config.get_config_copy()
+
+
 def inductor_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """``key=value`` words as settings, numbers and truth values recognised.
 
@@ -167,6 +185,8 @@ def inductor_settings(pairs: Sequence[str]) -> dict[str, Any]:
             raise CompileError(f"--inductor-configs takes key=value, got {pair!r}")
         if key in ("aot_inductor.metadata", "aot_inductor.output_path"):
             raise CompileError(f"--inductor-configs: {key} is set by nequip-compile itself")
+        if not _is_inductor_setting(key):
+            raise CompileError(f"--inductor-configs: torch {torch.__version__} has no setting {key!r}")
         if value.lower() in words:
             settings[key] = words[value.lower()]
         else:

@@ -61,12 +61,15 @@ class CompiledModel:
         return run_padded(self._run, taken, self.metadata.r_max)
 
 
-def load_compiled(path: str | Path, device: str = "cpu", *, needs: Sequence[str] = ()) -> CompiledModel:
+def load_compiled(
+    path: str | Path, device: str = "cpu", *, gives: Sequence[str] | None = None, needs: Sequence[str] = ()
+) -> CompiledModel:
     """Load a ``.nequip.pt2`` or ``.nequip.pth``.
 
     Args:
         path: the file.
         device: where it will run; the device it was compiled for.
+        gives: inputs that the caller can give; None for any.
         needs: outputs that the caller wants.
 
     Raises:
@@ -75,10 +78,14 @@ def load_compiled(path: str | Path, device: str = "cpu", *, needs: Sequence[str]
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"no such model file: {path} (relative paths start at {Path.cwd()})")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ModelFileError(f"unknown device {device!r}: use cpu or cuda") from error
     if path.name.endswith(".pt2"):
-        strings, run = _load_package(path, device)
+        strings, run = _open_package(path, wanted)
     elif path.name.endswith(".pth"):
-        strings, run = _load_torchscript(path, device)
+        strings, run = _open_torchscript(path, wanted)
     else:
         raise ModelFileError(
             f"{path} is no compiled model: those end with .nequip.pt2 or .nequip.pth; nequip-compile makes them from a "
@@ -87,40 +94,63 @@ def load_compiled(path: str | Path, device: str = "cpu", *, needs: Sequence[str]
     if "type_names" not in strings or "r_max" not in strings:
         raise ModelFileError(f"{path} is not a model of this framework: it lacks type names and cutoff radius")
     metadata = ModelMetadata.from_strings(strings)
-    wanted = torch.device(device)
+    _check_fit(path, metadata, strings, wanted, gives, needs)
+    if wanted.type == "cpu":
+        keep_freed_memory()
+    return CompiledModel(metadata, wanted, run(metadata))
+
+
+def _check_fit(
+    path: Path,
+    metadata: ModelMetadata,
+    strings: Mapping[str, str],
+    wanted: torch.device,
+    gives: Sequence[str] | None,
+    needs: Sequence[str],
+) -> None:
     if metadata.device and metadata.device != wanted.type:
         raise ModelFileError(
             f"{path} was compiled for {metadata.device} and cannot run on {wanted.type}: "
             f"compile it again with --device {wanted.type}"
         )
     if wanted.type == "cpu":
-        keep_freed_memory()
+        instructions = strings.get("AOTI_CPU_ISA", "").split()
+        here = torch.backends.cpu.get_cpu_capability()
+        for name, enough in (("AVX512", ("AVX512",)), ("AVX2", ("AVX512", "AVX2"))):
+            if name in instructions and here not in enough:
+                raise ModelFileError(
+                    f"{path} was compiled for a processor with {name}, which this one lacks: compile it again here"
+                )
     lacking = [name for name in needs if name not in metadata.outputs]
-    if lacking:
+    asked = [] if gives is None else [name for name in metadata.inputs if name not in gives]
+    if lacking or asked:
+        mismatch = f"does not give {lacking[0]}" if lacking else f"asks for {asked[0]}"
         raise ModelFileError(
-            f"{path} was compiled for target {metadata.target or 'unknown'} and does not give {lacking[0]}: "
+            f"{path} was compiled for target {metadata.target or 'unknown'} and {mismatch}: "
             "compile it again with the --target of the program that calls it"
         )
-    return CompiledModel(metadata, wanted, run(metadata))
 
 
 _Runner = Callable[[ModelMetadata], Callable[[dict[str, Tensor]], dict[str, Tensor]]]
 
 
-def _load_package(path: Path, device: str) -> tuple[dict[str, str], _Runner]:
-    wanted = torch.device(device)
+def _open_package(path: Path, device: torch.device) -> tuple[dict[str, str], _Runner]:
+    """Metadata now, code only once the metadata have been found to fit."""
     try:
-        package: Any = torch._inductor.aoti_load_package(
-            str(path), device_index=-1 if wanted.index is None else wanted.index
-        )
-        strings = dict(package.loader.get_metadata())
-    except Exception as error:  # the loader raises RuntimeError, OSError, ... for anything wrong with the file
-        raise ModelFileError(
-            f"{path} cannot be loaded: it is damaged, or was compiled with another torch than {torch.__version__} or "
-            f"for another machine; compile it again here ({str(error).splitlines()[0][:200]})"
-        ) from error
+        # torch has no public way to read the metadata without loading the code
+        loader: Any = torch._C._aoti.AOTIModelPackageLoader  # noqa: SLF001
+        strings = dict(loader.load_metadata_from_package(str(path), "model"))
+    except Exception as error:  # RuntimeError, OSError, ... for anything wrong with the file
+        raise _damaged_package(path, error) from error
 
     def runner(metadata: ModelMetadata) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+        try:
+            package: Any = torch._inductor.aoti_load_package(
+                str(path), device_index=-1 if device.index is None else device.index
+            )
+        except Exception as error:  # as above
+            raise _damaged_package(path, error) from error
+
         def run(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
             outputs = package.loader.run([inputs[name] for name in metadata.inputs])
             return dict(zip(metadata.outputs, outputs, strict=True))
@@ -130,7 +160,14 @@ def _load_package(path: Path, device: str) -> tuple[dict[str, str], _Runner]:
     return strings, runner
 
 
-def _load_torchscript(path: Path, device: str) -> tuple[dict[str, str], _Runner]:
+def _damaged_package(path: Path, error: Exception) -> ModelFileError:
+    return ModelFileError(
+        f"{path} cannot be loaded: it is damaged, or was compiled with another torch than {torch.__version__} or "
+        f"for another machine; compile it again here ({str(error).splitlines()[0][:200]})"
+    )
+
+
+def _open_torchscript(path: Path, device: torch.device) -> tuple[dict[str, str], _Runner]:
     stored: dict[str, Any] = dict.fromkeys(_STORED_KEYS, "")
     try:
         program = torch.jit.load(str(path), map_location="cpu", _extra_files=stored)
@@ -142,7 +179,7 @@ def _load_torchscript(path: Path, device: str) -> tuple[dict[str, str], _Runner]
 
     def runner(_: ModelMetadata) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
         # the device is known to be right only now; constants of a frozen program move when it is loaded, not later
-        placed = program if device == "cpu" else torch.jit.load(str(path), map_location=device)
+        placed = program if device.type == "cpu" else torch.jit.load(str(path), map_location=device)
 
         def run(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
             # profiling would compile anew for every size of input

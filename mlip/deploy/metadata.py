@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import mlip
-from mlip.deploy.targets import Target
+from mlip.deploy.targets import TARGETS, Target
 from mlip.models import Potential
 
 
@@ -81,17 +81,18 @@ class ModelMetadata:
             "nequip_aoti_inputs": " ".join(self.inputs),
             "nequip_aoti_outputs": " ".join(self.outputs),
             "AOTI_DEVICE_KEY": self.device,
-            "num_threads": str(self.threads),
             "mlip_target": self.target,
             "mlip_provenance": json.dumps(self.provenance),
         }
+        if self.threads:
+            strings["num_threads"] = str(self.threads)
         if self.per_edge_type_cutoff:
             strings["per_edge_type_cutoff"] = " ".join(repr(cutoff) for cutoff in self.per_edge_type_cutoff)
         return strings
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str]) -> ModelMetadata:
-        """From what a file holds; files of the reference lack our own keys.
+        """From what a file holds; files of the reference lack our own keys, old ones also the fields.
 
         Raises:
             KeyError: a key without which the model cannot be called is missing.
@@ -100,8 +101,8 @@ class ModelMetadata:
             type_names=strings["type_names"].split(),
             r_max=float(strings["r_max"]),
             model_dtype=strings.get("model_dtype", "float32"),
-            inputs=strings.get("nequip_aoti_inputs", "").split(),
-            outputs=strings.get("nequip_aoti_outputs", "").split(),
+            inputs=strings.get("nequip_aoti_inputs", "").split() or list(TARGETS["ase"].inputs),
+            outputs=strings.get("nequip_aoti_outputs", "").split() or list(TARGETS["ase"].outputs),
             device=strings.get("AOTI_DEVICE_KEY", ""),
             per_edge_type_cutoff=[float(cutoff) for cutoff in strings.get("per_edge_type_cutoff", "").split()],
             allow_tf32=strings.get("allow_tf32", "0") == "1",

@@ -80,6 +80,13 @@ def _custom_target(inputs: Sequence[str], outputs: Sequence[str]) -> Target:
     missing = [field for field in ("pos", "edge_index", "atom_types") if field not in inputs]
     if missing:
         raise TargetError(f"--input-fields must have {', '.join(missing)}")
+    for given, field, needed in (
+        (inputs, "batch", "num_atoms"),
+        (inputs, "edge_cell_shift", "cell"),
+        (outputs, "total_energy", "atomic_energy"),  # it is summed anew where small inputs are padded
+    ):
+        if field in given and needed not in given:
+            raise TargetError(f"{field} needs {needed} beside it")
     return Target("custom", tuple(inputs), tuple(outputs))
 
 

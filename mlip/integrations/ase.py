@@ -15,6 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from mlip.data.neighborlist import neighbor_list
 from mlip.deploy.load import CompiledModel, ModelFileError, load_compiled
+from mlip.deploy.targets import TARGETS
 
 SpeciesMap = Mapping[str, str] | bool | None
 
@@ -70,7 +71,7 @@ class NequIPCalculator(Calculator):  # type: ignore[misc]  # ASE has no type inf
         Raises:
             ModelFileError: the file cannot be used; the message says why and what to do.
         """
-        model = load_compiled(compile_path, device, needs=("total_energy", "forces"))
+        model = load_compiled(compile_path, device, gives=TARGETS["ase"].inputs, needs=("total_energy", "forces"))
         return cls(model, chemical_species_to_atom_type_map, **kwargs)
 
     def calculate(
@@ -134,6 +135,8 @@ def _type_of_species(mapping: SpeciesMap, type_names: list[str]) -> dict[str, in
         )
     if mapping is None or isinstance(mapping, bool):
         return {name: index for index, name in enumerate(type_names)}
+    if not isinstance(mapping, Mapping):
+        raise ModelFileError(f"chemical_species_to_atom_type_map must be True or a dictionary, got {mapping!r}")
     unknown = [name for name in mapping.values() if name not in type_names]
     if unknown:
         raise ModelFileError(f"the model has no type {unknown[0]!r}; it has {', '.join(type_names)}")

@@ -15,6 +15,7 @@ from mlip.cutoffs import PerEdgeTypeCutoff, cutoff_matrix
 from mlip.models.allegro import Allegro
 from mlip.models.nequip import Category, NequIP
 from mlip.models.pair_potentials import ZBL, LennardJones, SimpleLennardJones
+from mlip.models.parameters import check_parameters
 from mlip.models.potential import Potential
 from mlip.nn.radial_chemical import TwoBodyBesselEmbedding, TwoBodySplineEmbedding
 from mlip.nn.scale_shift import PerType, PerTypeScaleShift
@@ -258,7 +259,9 @@ def build_model(config: Mapping[str, Any]) -> Potential:
 
 
 def _config(target: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {"_target_": target} | {key: _primitive(value) for key, value in parameters.items()}
+    config = {"_target_": target} | {key: _primitive(value) for key, value in parameters.items()}
+    check_parameters(config)
+    return config
 
 
 def _primitive(value: Any) -> Any:
@@ -290,10 +293,6 @@ def _potential(
     config: dict[str, Any], architecture: nn.Module | None, stored_config: dict[str, Any] | None = None
 ) -> Potential:
     type_names, r_max = config["type_names"], float(config["r_max"])
-    if not r_max > 0:
-        raise ValueError(f"r_max must be positive, got {r_max}")
-    if len(set(type_names)) != len(type_names) or not all(str(name).isalnum() for name in type_names):
-        raise ValueError(f"type_names must be different and made of letters and digits, got {type_names}")
     scale_shift = None
     if architecture is not None:
         scale_shift = PerTypeScaleShift(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -14,7 +15,7 @@ def per_type_tensor(value: PerType, type_names: Sequence[str], name: str) -> Ten
     """A per-type setting as a float64 tensor: (T, 1), or (0,) for None; a single number is repeated.
 
     Raises:
-        ValueError: names or count do not match ``type_names``.
+        ValueError: names or count do not match ``type_names``, or a number is not finite.
     """
     if value is None:
         return torch.empty(0, dtype=torch.float64)
@@ -31,6 +32,8 @@ def per_type_tensor(value: PerType, type_names: Sequence[str], name: str) -> Ten
         numbers = [float(number) for number in value]
     else:
         numbers = [float(value)] * len(type_names)
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"{name} must be finite numbers, got {value}")
     return torch.tensor(numbers, dtype=torch.float64).view(-1, 1)
 
 

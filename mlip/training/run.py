@@ -65,7 +65,7 @@ def run_training(config: DictConfig, output_dir: Path) -> list[StageResult]:
     module = build_module(config, data, run) if checkpoint is None else restore_module(checkpoint, data)
     check_labels(module, data, run)
     trainer = build_trainer(config, output_dir)
-    start = 0 if checkpoint is None else checkpoint["mlip"]["run_stage"]
+    start = checkpoint["mlip"]["run_stage"] if checkpoint and "train" in run else 0
     results = []
     for index, stage in enumerate(run):
         if index < start:
@@ -94,7 +94,7 @@ def quiet_lightning() -> None:
 
 
 def load_resumed(config: DictConfig, run: list[str]) -> dict[str, Any] | None:
-    """The checkpoint of ``ckpt_path``, if that is set.
+    """The checkpoint of ``ckpt_path``, if that is set: to continue, or without ``train`` to evaluate its model.
 
     Raises:
         ConfigError: the checkpoint is of a run with other stages.
@@ -104,6 +104,9 @@ def load_resumed(config: DictConfig, run: list[str]) -> dict[str, Any] | None:
     if config.get("ckpt_path") is None:
         return None
     checkpoint = read_checkpoint(config.ckpt_path)
+    if "train" not in run:
+        log.info("Evaluating the model of %s on the data of this config", config.ckpt_path)
+        return checkpoint
     before = list(checkpoint["hyper_parameters"]["info_dict"]["run"])
     common = min(len(before), len(run))
     if before[:common] != run[:common]:
@@ -191,7 +194,14 @@ def check_labels(module: NequIPLightningModule, data: NequIPDataModule, run: lis
 def build_trainer(config: DictConfig, output_dir: Path) -> Trainer:
     """Lightning's trainer; what it writes by itself goes to ``output_dir`` unless the config places it elsewhere."""
     section = {"default_root_dir": str(output_dir), **resolved(config, "trainer")["trainer"]}
-    trainer: Trainer = instantiate(section, where="trainer", inference_mode=False)
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        trainer: Trainer = instantiate(section, where="trainer", inference_mode=False)
+    except (AssertionError, MisconfigurationException) as error:
+        raise ConfigError(
+            f"trainer: Lightning refuses these settings: {error or 'a value is of the wrong kind'}"
+        ) from error
     return trainer
 
 
@@ -206,7 +216,12 @@ def run_stage(
     """One entry of ``run``: fit, or find errors with the best weights of the fit before, else with the present ones."""
     log.info("Stage: %s", stage)
     if stage == "train":
-        trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+        except MisconfigurationException as error:
+            raise ConfigError(f"trainer: {error}") from error
         return None
     path, weights = evaluation_weights(trainer, done, resume_from)
     evaluate = trainer.validate if stage == "val" else trainer.test

@@ -165,13 +165,20 @@ def test_what_needs_no_change_is_left_alone(content: bytes) -> None:
 
 
 def test_settings_are_read_with_their_types() -> None:
-    pairs = ["max_autotune=true", "cpp.simdlen=256", "layout=none", "name=abc", "offset=-3", "freezing=False"]
+    pairs = [
+        "max_autotune=true",
+        "cpp.simdlen=256",
+        "cpp.weight_prepack=none",
+        "cpp.cxx=g++",
+        "cpp.threads=-1",
+        "freezing=False",
+    ]
     assert inductor_settings(pairs) == {
         "max_autotune": True,
         "cpp.simdlen": 256,
-        "layout": None,
-        "name": "abc",
-        "offset": -3,
+        "cpp.weight_prepack": None,
+        "cpp.cxx": "g++",
+        "cpp.threads": -1,
         "freezing": False,
     }
 
