@@ -52,12 +52,14 @@ def hydra_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
             raise _failure(
                 f"no such config file: {arguments[0]} (to name a config in this folder: nequip-train -cn NAME)"
             )
+        _check_yaml(path)
         return ["--config-path", str(path.parent.resolve()), "--config-name", path.name, *arguments[1:]]
     name = _option(arguments, "-cn", "--config-name") or "config"
     given = _option(arguments, "-cp", "--config-path")
     searched = folder / given if given else folder
     file_name = name if Path(name).suffix in (".yaml", ".yml") else f"{name}.yaml"
     if (searched / file_name).is_file() or _option(arguments, "-cd", "--config-dir"):
+        _check_yaml(searched / file_name)
         # Hydra takes a relative folder from where its own caller lies; the last one given counts
         return [*arguments, "--config-path", str(searched.resolve())] if given else list(arguments)
     if given is None and (shipped := shipped_configs().get(Path(file_name).stem)):
@@ -79,6 +81,17 @@ def shipped_configs() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def _check_yaml(path: Path) -> None:
+    import yaml
+
+    if not path.is_file():
+        return
+    try:
+        yaml.compose(path.read_text())
+    except yaml.YAMLError as error:
+        raise _failure(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+
+
 def _option(arguments: Sequence[str], *names: str) -> str | None:
     for index, argument in enumerate(arguments):
         for name in names:
@@ -91,14 +104,11 @@ def _option(arguments: Sequence[str], *names: str) -> str | None:
 
 def _run_hydra(arguments: list[str]) -> None:
     import hydra
-    import yaml
 
     before = sys.argv
     sys.argv = ["nequip-train", *arguments]
     try:
         hydra.main(version_base=None, config_path=str(Path.cwd()), config_name="config")(_job)()
-    except yaml.YAMLError as error:
-        raise _failure(f"the config is no valid YAML: {' '.join(str(error).split())}") from error
     finally:
         sys.argv = before
 
