@@ -109,6 +109,7 @@ def create(name: str, target: Path) -> None:
     step(f"installing what requirements/{name}.txt pins, files checked by their sha256")
     pip(python, "install", "--no-deps", "--require-hashes", "-r", str(FOLDER / f"{name}.txt"))
     if sys.platform == "linux" and not has_cpu_torch:
+        step("installing the GPU libraries of torch's build: those are not in the lock, so neither pinned nor checked")
         pip(python, "install", "torch")  # is there; brings what it needs on this machine
     if name == "cpu":
         step("installing this project, editable")
