@@ -110,6 +110,8 @@ def check(golden: Golden, potential: torch.nn.Module, system: str, dtype: str) -
     allowed = tolerance(golden, dtype)
     exceeding = {k: v for k, v in errors(golden, system, prediction).items() if not v <= allowed}
     assert not exceeding, f"relative errors above {allowed:.1e} on {system} in {dtype}: {exceeding}"
+    whole = relative_error(prediction["atomic_energy"], golden.outputs[system]["float64"]["atomic_energy"])
+    assert whole <= {"float32": 1e-6, "float64": 1e-10}[dtype], f"atomic energies on {system} in {dtype}: {whole:.1e}"
     total = torch.zeros_like(prediction["total_energy"])
     batch = golden.inputs[system].get("batch", torch.zeros(len(prediction["atomic_energy"]), dtype=torch.long))
     total.index_add_(0, batch, prediction["atomic_energy"])
