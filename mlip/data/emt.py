@@ -86,10 +86,11 @@ def write_emt_dataset(folder: str | Path, num_train: int, num_val: int, num_test
         "val": frames[num_train : num_train + num_val],
         "test": frames[num_train + num_val :],
     }
-    return {name: _write_extxyz(folder / f"{name}.xyz", part) for name, part in parts.items()}
+    return {name: write_extxyz(folder / f"{name}.xyz", part) for name, part in parts.items()}
 
 
-def _write_extxyz(path: Path, frames: list[Atoms]) -> Path:
+def write_extxyz(path: Path, frames: list[Atoms]) -> Path:
+    """Write frames as extxyz, the file whole or not at all; returns its path."""
     from ase.io import write
 
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
