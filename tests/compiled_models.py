@@ -7,6 +7,7 @@ failures.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -71,6 +72,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 MODELS = tuple(CONFIGS)
 DTYPES = ("float64", "float32")
+DEVICE = os.environ.get("MLIP_TEST_DEVICE", "cpu")
 
 
 @cache
@@ -81,11 +83,13 @@ def potential(model: str, dtype: str) -> Potential:
 
 @cache
 def compiled(model: str, dtype: str, mode: str, target: str) -> Path:
-    """The file of a model, compiled for one thread on the CPU."""
+    """The file of a model, compiled for one thread on the CPU, or for the GPU where MLIP_TEST_DEVICE says cuda."""
     folder = _cache_folder()
     file = folder / f"{model}-{dtype}-{target}{SUFFIXES[mode]}"
     if not file.exists():
-        compile_potential(potential(model, dtype), file, mode=mode, device="cpu", target=TARGETS[target])
+        # a copy: compilation moves the weights to the device
+        weights = copy.deepcopy(potential(model, dtype))
+        compile_potential(weights, file, mode=mode, device=DEVICE, target=TARGETS[target])
     return file
 
 
@@ -93,18 +97,20 @@ def compiled(model: str, dtype: str, mode: str, target: str) -> Path:
 def _cache_folder() -> Path:
     """The folder for files of just these sources, models, torch and processor; folders unused for a week go."""
     sources = Path(mlip.__file__).parent
-    digest = hashlib.sha256(torch.__version__.encode() + json.dumps(CONFIGS).encode())
-    for path in sorted(sources.rglob("*.py")):
-        digest.update(path.read_bytes())
+    digest = hashlib.sha256(torch.__version__.encode() + json.dumps([CONFIGS, DEVICE]).encode())
+    for folder in ("nn", "models", "deploy"):
+        for path in sorted((sources / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    digest.update((sources / "graph.py").read_bytes() + (sources / "cutoffs.py").read_bytes())
     processor = Path("/proc/cpuinfo")
     if processor.exists():
         digest.update("".join(line for line in processor.read_text().splitlines() if "flags" in line[:5]).encode())
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     parent = Path(os.environ.get("MLIP_CACHE") or Path(base) / "mlip") / "tests"
-    folder = parent / digest.hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    os.utime(folder)
+    kept = parent / digest.hexdigest()[:16]
+    kept.mkdir(parents=True, exist_ok=True)
+    os.utime(kept)
     for other in parent.iterdir():
         if time.time() - other.stat().st_mtime > 7 * 24 * 3600:
             shutil.rmtree(other, ignore_errors=True)
-    return folder
+    return kept
