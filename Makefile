@@ -9,6 +9,10 @@ in_venv    := PATH="$(MLIP_VENV)/bin:$$PATH"
 peer        = $(shell $(PYTHON) requirements/environment.py peer --where)
 OUTPUT     ?= demo-output
 ACAC_DATA  ?= ../shared/data/acac
+DHFR_PDB   ?= ../shared/data/dhfr/5dfr_solv-cube_equil.pdb
+
+cpp_files   = $(wildcard lammps/src/*.cpp lammps/src/*.h lammps/src/*/*.cpp lammps/src/*/*.h)
+shell_files = $(shell grep -lE '^\#!.*/(env )?(ba)?sh' .ci/* ci/* lammps/* 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -39,6 +43,12 @@ demo-acac: plugin ## the same path on real molecules (acetylacetone), from ACAC_
 	@test -d "$(ACAC_DATA)" || { echo "No data in $(ACAC_DATA): set ACAC_DATA to the folder of the AcAc set."; exit 1; }
 	@$(in_venv) $(python) -m mlip.cli.demo --acac "$(ACAC_DATA)" --output "$(OUTPUT)-acac"
 
+.PHONY: demo-dhfr
+demo-dhfr: setup lmp ## a protein in water (DHFR_PDB) in LAMMPS with Kokkos, 20 steps on 2 ranks of the host
+	@test -f "$(DHFR_PDB)" || { echo "No file $(DHFR_PDB): set DHFR_PDB to the geometry of DHFR in water."; exit 1; }
+	@$(in_venv) $(python) -m mlip.cli.demo_dhfr --pdb "$(DHFR_PDB)" --lmp lammps/run-lmp --input lammps/examples/demo.in \
+		--output "$(OUTPUT)-dhfr" $(DHFR_ARGS)
+
 ##@ Checks
 
 .PHONY: test
@@ -46,21 +56,26 @@ test: plugin lint ## lint, types and all tests with coverage
 	@$(in_venv) OMP_NUM_THREADS=1 $(python) -m pytest -m "not conformance" --cov --cov-report=term $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: setup ## ruff, mypy, clang-format and the present locks
+lint: setup ## ruff, mypy, clang-format, shellcheck
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
 	$(python) -m mypy
-	$(in_venv) clang-format --dry-run --Werror lammps/src/*.cpp lammps/src/*.h
+	$(in_venv) clang-format --dry-run --Werror $(cpp_files)
+	$(in_venv) shellcheck $(shell_files)
 
 .PHONY: format
 format: setup ## rewrite the sources in the project's format
 	$(python) -m ruff check --fix-only --quiet .
 	$(python) -m ruff format .
-	$(in_venv) clang-format -i lammps/src/*.cpp lammps/src/*.h
+	$(in_venv) clang-format -i $(cpp_files)
 
 .PHONY: conformance
 conformance: setup peer ## our models against fresh ones of the reference, in its own environment
 	@OMP_NUM_THREADS=1 $(python) -m pytest tests/conformance -m conformance $(PYTEST_ARGS)
+
+.PHONY: gpu-check
+gpu-check: ## the LAMMPS tests on an NVIDIA GPU, with the torch of PYTHON (MLIP_WHEELS: a folder of wheels)
+	@PYTHON=$(PYTHON) ci/gpu-check $(PYTEST_ARGS)
 
 .PHONY: golden
 golden: peer ## write tests/conformance/golden anew with the reference
@@ -88,5 +103,5 @@ lock: setup ## resolve requirements/*.in into requirements/*.txt (LOCK_ARGS=--up
 
 .PHONY: clean
 clean: ## remove what builds, tests and demos left (the environments stay)
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* demo-output demo-output-acac
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* demo-output demo-output-acac demo-output-dhfr
 	find mlip tests benchmarks requirements -name __pycache__ -type d -prune -exec rm -rf {} +
