@@ -27,6 +27,8 @@ class Graph:
         edge_cell_shift: (E, 3) float64, whole numbers of lattice vectors; None without any cell.
         batch: (N,) int64, the frame of each atom; None for a single frame.
         num_atoms: (B,) int64, atoms per frame; None for a single frame.
+        counted: (N,) bool, the atoms whose energy is part of the frame's; None for all. Where the atoms are spread over
+            several processes, each one counts its own.
         graph_fields: (B, 1) int64 each, categories of whole frames that some models embed, such as ``charge``.
     """
 
@@ -37,6 +39,7 @@ class Graph:
     edge_cell_shift: Tensor | None = None
     batch: Tensor | None = None
     num_atoms: Tensor | None = None
+    counted: Tensor | None = None
     graph_fields: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -65,6 +68,8 @@ class Prediction:
         forces: (N, 3), eV/Å: minus the derivative of the total energy by position.
         virial: (B, 3, 3), eV: minus the derivative of the total energy by strain, symmetric.
         stress: (B, 3, 3), eV/Å^3: ``-virial / volume``, ASE's sign; zeros for frames without a cell.
+        edge_forces: (E, 3), eV/Å: derivative of the total energy by the edge vector. It acts on the centre as it is, on
+            the neighbour with the opposite sign.
     """
 
     atomic_energy: Tensor
@@ -72,6 +77,7 @@ class Prediction:
     forces: Tensor | None = None
     virial: Tensor | None = None
     stress: Tensor | None = None
+    edge_forces: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that are present, by field name."""

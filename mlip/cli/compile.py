@@ -26,6 +26,11 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=int, default=1, help="CPU threads per process the code is made for (default: 1, for MPI)"
     )
     p.add_argument("--tf32", action=argparse.BooleanOptionalAction, default=False, help="TF32 on NVIDIA GPUs")
+    p.add_argument(
+        "--stages",
+        action=argparse.BooleanOptionalAction,
+        help="also store NequIP layer by layer, for LAMMPS on several processes (default: with --target pair_nequip)",
+    )
     p.add_argument("--inductor-configs", nargs="+", default=[], metavar="KEY=VALUE", help="settings for AOTInductor")
     p.add_argument(
         "--constant-fold",
@@ -40,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser().parse_args(args)
 
     from mlip.deploy.checkpoint import CheckpointError
-    from mlip.deploy.compile import CompileError
+    from mlip.deploy.errors import CompileError
     from mlip.deploy.targets import TargetError
 
     try:
@@ -58,7 +63,8 @@ def _run(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from mlip.deploy.checkpoint import load_checkpoint
-    from mlip.deploy.compile import SUFFIXES, CompileError, compile_potential, inductor_settings
+    from mlip.deploy.compile import SUFFIXES, compile_potential, inductor_settings
+    from mlip.deploy.errors import CompileError
     from mlip.deploy.targets import resolve_target
 
     target = resolve_target(options.target, options.input_fields, options.output_fields)
@@ -87,6 +93,7 @@ def _run(options: argparse.Namespace) -> None:
             threads=options.threads,
             allow_tf32=options.tf32,
             inductor_configs=settings,
+            stages=options.stages,
             source=source.name,
             progress=lambda stage: status.update(f"{stage} {source.name} for {target.name}"),
         )

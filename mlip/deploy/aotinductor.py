@@ -5,54 +5,66 @@ from __future__ import annotations
 import struct
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch._inductor.package.package import package_aoti
 
 from mlip.deploy.targets import Target
-from mlip.deploy.tracing import TensorFunction, trace
+from mlip.deploy.tracing import Program, trace
 
 _PT_GNU_STACK = 0x6474E551
 _EXECUTABLE = 1
 
 
-def compile_aotinductor(
-    function: TensorFunction,
-    target: Target,
-    example: Sequence[Tensor],
-    metadata: Mapping[str, str],
-    path: Path,
-    *,
-    threads: int,
-    inductor_configs: Mapping[str, Any],
-) -> None:
-    """Compile a function of tensors and write it with its metadata.
+class CompilerSettings(NamedTuple):
+    """What applies to all programs of a file.
 
-    Args:
-        function: see ``tensor_function``.
-        target: names the inputs, which decides what sizes are dynamic.
-        example: input tensors on the device to compile for.
-        metadata: strings to store.
-        path: where to write; replaced in one step when all is done.
+    Attributes:
+        metadata: strings to store with each.
         threads: threads that the CPU code will run with; code for one thread has no parallel regions.
-        inductor_configs: further settings of the compiler.
+        configs: further settings of the compiler.
     """
-    graph_module = trace(function, example, fusible=True)
-    exported = torch.export.export(graph_module, tuple(example), dynamic_shapes=_dynamic_shapes(target), strict=False)
-    configs = {"aot_inductor.metadata": dict(metadata), "cpp.threads": threads, **inductor_configs}
+
+    metadata: dict[str, str]
+    threads: int
+    configs: dict[str, Any]
+
+
+def compile_program(program: Program, settings: CompilerSettings) -> list[str]:
+    """Compile a program; its files lie in the compiler's cache."""
+    shapes, example = _dynamic_shapes(program.interface), tuple(program.example)
+    configs = {
+        "aot_inductor.package": True,
+        "aot_inductor.metadata": dict(settings.metadata),
+        "cpp.threads": settings.threads,
+        **settings.configs,
+    }
     previous_threads = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(settings.threads)
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-            package = Path(folder) / path.name
-            torch._inductor.aoti_compile_and_package(exported, package_path=str(package), inductor_configs=configs)
-            forbid_executable_stack(package)
-            package.replace(path)
+        exported = torch.export.export(trace(program, fusible=True), example, dynamic_shapes=shapes, strict=False)
+        module: Any = exported.module(check_guards=False)
+        files: Any = torch._inductor.aot_compile(module, example, options=configs)
     finally:
         torch.set_num_threads(previous_threads)
+    return list(files)
+
+
+def write_package(files: Mapping[str, list[str]], path: Path) -> None:
+    """Write compiled programs as models of one package.
+
+    Args:
+        files: of each program, by its name in the package; what other frameworks open is called "model".
+        path: where to write; replaced in one step when all is done.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        package = Path(folder) / path.name
+        package_aoti(str(package), {name: list(paths) for name, paths in files.items()})
+        forbid_executable_stack(package)
+        package.replace(path)
 
 
 def _dynamic_shapes(target: Target) -> tuple[Any, ...]:
@@ -67,6 +79,8 @@ def _dynamic_shapes(target: Target) -> tuple[Any, ...]:
         "edge_cell_shift": {0: edges},
         "batch": {0: atoms},
         "num_atoms": {0: frames},
+        "features": {0: atoms},
+        "adjoint": {0: atoms},
     }
     return tuple(shapes[name] for name in target.inputs)
 

@@ -8,25 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from mlip.deploy.aotinductor import compile_aotinductor
-from mlip.deploy.example import example_inputs
+from mlip.deploy.aotinductor import CompilerSettings, write_package
+from mlip.deploy.check import check_compiled
+from mlip.deploy.errors import CompileError
+from mlip.deploy.gpu_memory import measure_memory, store_memory
 from mlip.deploy.metadata import ModelMetadata
+from mlip.deploy.parallel import compile_programs
+from mlip.deploy.programs import model_program, stage_programs
 from mlip.deploy.targets import Target
 from mlip.deploy.torchscript import compile_torchscript
-from mlip.deploy.tracing import tensor_function
 from mlip.models import Potential
 from mlip.models.nequip import NequIP
 
 SUFFIXES = {"torchscript": ".nequip.pth", "aotinductor": ".nequip.pt2"}
-_CHECK_SIZES = (11, 5, 40, 23, 17)
-_TOLERANCE_VARIABLES = {"float64": ("NEQUIP_FLOAT64_MODEL_TOL", 1e-12), "float32": ("NEQUIP_FLOAT32_MODEL_TOL", 5e-5)}
-_TF32_TOLERANCE = ("NEQUIP_TF32_MODEL_TOL", 2e-3)
-
-
-class CompileError(ValueError):
-    """The model cannot be compiled as asked; the message says why and what to do."""
 
 
 def compile_potential(
@@ -39,6 +34,7 @@ def compile_potential(
     threads: int = 1,
     allow_tf32: bool = False,
     inductor_configs: Mapping[str, Any] | None = None,
+    stages: bool | None = None,
     source: str = "",
     progress: Callable[[str], None] = lambda _: None,
 ) -> float:
@@ -53,6 +49,7 @@ def compile_potential(
         threads: threads per process on the CPU: 1 for MPI ranks.
         allow_tf32: let matrix products on NVIDIA GPUs use TF32.
         inductor_configs: further settings for AOTInductor.
+        stages: whether the file also holds the model in pieces, see stages.py; None for where LAMMPS can use them.
         source: where the weights come from, stored for the record.
         progress: called with a word at the start of each stage.
 
@@ -70,6 +67,10 @@ def compile_potential(
     if isinstance(potential.architecture, NequIP) and potential.architecture.categories:
         fields = ", ".join(category.field for category in potential.architecture.categories)
         raise CompileError(f"the model embeds a number of each frame ({fields}), which compiled models cannot be given")
+    in_pieces = target.ghost_types and potential.num_layers > 1
+    if stages and not in_pieces:
+        raise CompileError("only models of several layers that pass messages come in pieces, for --target pair_nequip")
+    stages = in_pieces if stages is None else stages
     if not output.name.endswith(SUFFIXES[mode]):
         raise CompileError(f"the output of mode {mode} must end with {SUFFIXES[mode]}, got {output.name}")
     _check_device(device)
@@ -85,26 +86,24 @@ def compile_potential(
         allow_tf32=allow_tf32,
         threads=threads if mode == "aotinductor" else 0,
         source=source,
+        stages=stages,
     ).to_strings()
-    function = tensor_function(potential, target)
+    programs = {"model": model_program(potential, target, device)}
+    if stages:
+        programs |= stage_programs(potential, device)
     unchecked = output.with_name(f".unchecked-{os.getpid()}-{output.name}")
     try:
         progress("compiling")
-        example = _inputs(potential, target, _CHECK_SIZES[0], 0, device)
         if mode == "aotinductor":
-            compile_aotinductor(
-                function,
-                target,
-                example,
-                metadata,
-                unchecked,
-                threads=threads,
-                inductor_configs=inductor_configs or {},
-            )
+            settings = CompilerSettings(metadata, threads, dict(inductor_configs or {}))
+            write_package(compile_programs(programs, potential, device, settings), unchecked)
         else:
-            compile_torchscript(function, target, example, metadata, unchecked)
+            compile_torchscript(programs, metadata, unchecked)
         progress("checking")
-        deviation = _check(potential, unchecked, target, device, allow_tf32=allow_tf32)
+        deviation = check_compiled(potential, unchecked, target, device, stages=stages, allow_tf32=allow_tf32)
+        if torch.device(device).type == "cuda":
+            progress("measuring memory of")
+            store_memory(unchecked, measure_memory(unchecked, device))
         with unchecked.open("rb") as written:
             os.fsync(written.fileno())
         unchecked.replace(output)
@@ -124,46 +123,6 @@ def _check_device(device: str) -> None:
         raise CompileError(
             f"device {device!r} was asked for, but torch {torch.__version__} finds no GPU here: compile on a machine "
             "with the GPU the model will run on, or use --device cpu"
-        )
-
-
-def _inputs(potential: Potential, target: Target, num_atoms: int, seed: int, device: str) -> list[Tensor]:
-    tensors = example_inputs(target, len(potential.type_names), potential.r_max, num_atoms, seed)
-    return [tensor.to(device) for tensor in tensors]
-
-
-def _check(potential: Potential, path: Path, target: Target, device: str, *, allow_tf32: bool) -> float:
-    from mlip.deploy.load import load_compiled
-
-    if "NEQUIP_SKIP_AOTI_MODEL_CHECK" in os.environ:
-        return float("nan")
-    dtype = str(potential.model_dtype).removeprefix("torch.")
-    variable, default = _TF32_TOLERANCE if allow_tf32 else _TOLERANCE_VARIABLES[dtype]
-    try:
-        tolerance = float(os.environ.get(variable, default))
-    except ValueError:
-        raise CompileError(f"{variable} is {os.environ[variable]!r}: it must be a number") from None
-    compiled = load_compiled(path, device)
-    function = tensor_function(potential, target)
-    largest = 0.0
-    for seed, num_atoms in enumerate(_CHECK_SIZES):
-        inputs = _inputs(potential, target, num_atoms, seed, device)
-        found = compiled(dict(zip(target.inputs, inputs, strict=True)))
-        for name, expected in zip(target.outputs, function(*inputs), strict=True):
-            _compare(name, found[name], expected, tolerance, f"{variable} (now {tolerance:g})")
-            largest = max(largest, float((found[name] - expected).abs().max()))
-    return largest
-
-
-def _compare(name: str, found: Tensor, expected: Tensor, tolerance: float, setting: str) -> None:
-    # errors scale with the largest number that went into a sum, not with the sum itself
-    scale = max(1.0, float(expected.abs().max()))
-    deviation = float((found - expected).abs().max())
-    if not deviation <= tolerance * scale:
-        raise CompileError(
-            f"the compiled model is wrong: its {name} deviates by {deviation:.2e} from the model itself, more than "
-            f"{tolerance * scale:.2e}. Report this with the versions of torch and of the compiler; {setting} sets the "
-            "tolerance"
         )
 
 

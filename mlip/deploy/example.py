@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import torch
 from torch import Tensor
 
@@ -46,8 +49,24 @@ def example_graph(num_types: int, r_max: float, num_atoms: int, generator: torch
     )
 
 
-def example_inputs(target: Target, num_types: int, r_max: float, num_atoms: int, seed: int) -> list[Tensor]:
-    """Input tensors of a target: one frame, some for a batch, an open cluster where there is no cell."""
+def example_inputs(
+    target: Target,
+    num_types: int,
+    r_max: float,
+    num_atoms: int,
+    seed: int,
+    widths: Mapping[str, int] = MappingProxyType({}),
+) -> list[Tensor]:
+    """Input tensors of a target: one frame, some for a batch, an open cluster where there is no cell.
+
+    Args:
+        target: names the inputs.
+        num_types: number of atom types T; where the target knows types of ghosts, some atoms are ghosts.
+        r_max: cutoff radius, Å.
+        num_atoms: N, of the first frame.
+        seed: of the random numbers.
+        widths: columns of the inputs that are (N, columns) of random numbers.
+    """
     generator = torch.Generator().manual_seed(seed)
     if target.is_batched:
         sizes = [num_atoms + frame for frame in range(_FRAMES[seed % len(_FRAMES)])]
@@ -56,6 +75,10 @@ def example_inputs(target: Target, num_types: int, r_max: float, num_atoms: int,
         images = 1 if "cell" in target.inputs else 0
         graph = example_graph(num_types, r_max, num_atoms, generator, images)
     tensors = graph.tensors()
+    if target.ghost_types:
+        tensors["atom_types"] = torch.randint(2 * num_types, graph.atom_types.shape, generator=generator)
+    for name, columns in widths.items():
+        tensors[name] = torch.randn(num_atoms, columns, generator=generator, dtype=torch.float64)
     return [tensors[name] for name in target.inputs]
 
 

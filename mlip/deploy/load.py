@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from torch.jit._fuser import optimized_execution
 from mlip.deploy.memory import keep_freed_memory
 from mlip.deploy.metadata import ModelMetadata
 from mlip.deploy.padding import run_padded
+from mlip.deploy.stages import NamedFunction, stage_targets
+from mlip.deploy.targets import Target
+from mlip.deploy.torchscript import STAGE_PREFIX
 
 _STORED_KEYS = (
     "r_max",
@@ -28,6 +32,11 @@ _STORED_KEYS = (
     "num_threads",
     "mlip_target",
     "mlip_provenance",
+    "mlip_num_layers",
+    "mlip_layer_widths",
+    "mlip_ghost_types",
+    "mlip_stages",
+    "mlip_memory",
 )
 
 
@@ -46,7 +55,7 @@ class CompiledModel:
 
     metadata: ModelMetadata
     device: torch.device
-    _run: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+    _run: NamedFunction
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors by field name -> tensors by field name, for any number of atoms; further inputs are ignored.
@@ -75,7 +84,35 @@ def load_compiled(
     Raises:
         ModelFileError: no such file, wrong suffix, damaged, another device, or made for another target.
     """
-    path = Path(path)
+    metadata, device_, opened = _open(Path(path), device, gives, needs)
+    return CompiledModel(metadata, device_, opened("model", metadata.inputs, metadata.outputs))
+
+
+def load_stages(path: str | Path, device: str = "cpu") -> dict[str, NamedFunction]:
+    """The pieces of a model, see stages.py, by name: functions of tensors by name, for any number of atoms and edges.
+
+    Raises:
+        ModelFileError: as :func:`load_compiled`, or the file has no pieces.
+    """
+    metadata, device_, opened = _open(Path(path), device, None, ())
+    if not metadata.stages:
+        raise ModelFileError(f"{path} holds the model in one piece only: compile it again with --stages")
+
+    def piece(target: Target) -> NamedFunction:
+        run = opened(target.name, target.inputs, target.outputs)
+
+        def call(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+            taken = {name: inputs[name].to(device_).contiguous() for name in target.inputs}
+            return run_padded(run, taken, metadata.r_max)
+
+        return call
+
+    return {target.name: piece(target) for target in stage_targets(metadata.num_layers)}
+
+
+def _open(
+    path: Path, device: str, gives: Sequence[str] | None, needs: Sequence[str]
+) -> tuple[ModelMetadata, torch.device, _Opener]:
     if not path.is_file():
         raise ModelFileError(f"no such model file: {path} (relative paths start at {Path.cwd()})")
     try:
@@ -83,9 +120,9 @@ def load_compiled(
     except RuntimeError as error:
         raise ModelFileError(f"unknown device {device!r}: use cpu or cuda") from error
     if path.name.endswith(".pt2"):
-        strings, run = _open_package(path, wanted)
+        strings, opened = _open_package(path, wanted)
     elif path.name.endswith(".pth"):
-        strings, run = _open_torchscript(path, wanted)
+        strings, opened = _open_torchscript(path, wanted)
     else:
         raise ModelFileError(
             f"{path} is no compiled model: those end with .nequip.pt2 or .nequip.pth; nequip-compile makes them from a "
@@ -97,7 +134,7 @@ def load_compiled(
     _check_fit(path, metadata, strings, wanted, gives, needs)
     if wanted.type == "cpu":
         keep_freed_memory()
-    return CompiledModel(metadata, wanted, run(metadata))
+    return metadata, wanted, opened
 
 
 def _check_fit(
@@ -131,33 +168,34 @@ def _check_fit(
         )
 
 
-_Runner = Callable[[ModelMetadata], Callable[[dict[str, Tensor]], dict[str, Tensor]]]
+# name of a program, its inputs and outputs -> a function of tensors by name
+_Opener = Callable[[str, Sequence[str], Sequence[str]], NamedFunction]
 
 
-def _open_package(path: Path, device: torch.device) -> tuple[dict[str, str], _Runner]:
+def _open_package(path: Path, device: torch.device) -> tuple[dict[str, str], _Opener]:
     """Metadata now, code only once the metadata have been found to fit."""
+    # torch has no public way to read the metadata without loading the code, nor to load one of several models
+    loader: Any = torch._C._aoti.AOTIModelPackageLoader  # noqa: SLF001
     try:
-        # torch has no public way to read the metadata without loading the code
-        loader: Any = torch._C._aoti.AOTIModelPackageLoader  # noqa: SLF001
         strings = dict(loader.load_metadata_from_package(str(path), "model"))
     except Exception as error:  # RuntimeError, OSError, ... for anything wrong with the file
         raise _damaged_package(path, error) from error
 
-    def runner(metadata: ModelMetadata) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    def opener(name: str, input_names: Sequence[str], output_names: Sequence[str]) -> NamedFunction:
+        run_single_threaded, num_runners = False, 1
         try:
-            package: Any = torch._inductor.aoti_load_package(
-                str(path), device_index=-1 if device.index is None else device.index
-            )
+            index = -1 if device.index is None else device.index
+            package = loader(str(path), name, run_single_threaded, num_runners, index)
         except Exception as error:  # as above
             raise _damaged_package(path, error) from error
 
         def run(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-            outputs = package.loader.run([inputs[name] for name in metadata.inputs])
-            return dict(zip(metadata.outputs, outputs, strict=True))
+            outputs = package.run([inputs[name] for name in input_names])
+            return dict(zip(output_names, outputs, strict=True))
 
         return run
 
-    return strings, runner
+    return strings, opener
 
 
 def _damaged_package(path: Path, error: Exception) -> ModelFileError:
@@ -167,7 +205,7 @@ def _damaged_package(path: Path, error: Exception) -> ModelFileError:
     )
 
 
-def _open_torchscript(path: Path, device: torch.device) -> tuple[dict[str, str], _Runner]:
+def _open_torchscript(path: Path, device: torch.device) -> tuple[dict[str, str], _Opener]:
     stored: dict[str, Any] = dict.fromkeys(_STORED_KEYS, "")
     try:
         program = torch.jit.load(str(path), map_location="cpu", _extra_files=stored)
@@ -177,9 +215,16 @@ def _open_torchscript(path: Path, device: torch.device) -> tuple[dict[str, str],
         ) from error
     strings = {key: value.decode() if isinstance(value, bytes) else value for key, value in stored.items()}
 
-    def runner(_: ModelMetadata) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    def opener(name: str, _: Sequence[str], __: Sequence[str]) -> NamedFunction:
         # the device is known to be right only now; constants of a frozen program move when it is loaded, not later
-        placed = program if device.type == "cpu" else torch.jit.load(str(path), map_location=device)
+        if name != "model":
+            piece: dict[str, Any] = {STAGE_PREFIX + name: b""}
+            torch.jit.load(str(path), map_location="cpu", _extra_files=piece)
+            if not piece[STAGE_PREFIX + name]:
+                raise ModelFileError(f"{path} lacks the piece {name}: compile it again")
+            placed = torch.jit.load(io.BytesIO(piece[STAGE_PREFIX + name]), map_location=device)
+        else:
+            placed = program if device.type == "cpu" else torch.jit.load(str(path), map_location=device)
 
         def run(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
             # profiling would compile anew for every size of input
@@ -189,4 +234,4 @@ def _open_torchscript(path: Path, device: torch.device) -> tuple[dict[str, str],
 
         return run
 
-    return {key: value for key, value in strings.items() if value}, runner
+    return {key: value for key, value in strings.items() if value}, opener

@@ -14,6 +14,8 @@ import mlip
 from mlip.deploy.targets import TARGETS, Target
 from mlip.models import Potential
 
+MEMORY_KEY = "mlip_memory"
+
 
 @dataclass(frozen=True)
 class ModelMetadata:
@@ -29,6 +31,11 @@ class ModelMetadata:
         allow_tf32: whether matrix products may use TF32.
         threads: threads per process the code was compiled for; 0 if it follows the process.
         target: name of the target.
+        num_layers: layers of message passing, 1 for a strictly local model; 0 if unknown.
+        layer_widths: numbers per atom that pass from one layer to the next.
+        ghost_types: whether ``atom_types`` may mark atoms of other processes, see Target.
+        stages: whether the file also holds the model in pieces, see stages.py.
+        memory: bytes per atom and per edge that an evaluation takes on the GPU; empty if not measured.
         provenance: versions, date and source.
     """
 
@@ -42,11 +49,24 @@ class ModelMetadata:
     allow_tf32: bool = False
     threads: int = 0
     target: str = ""
+    num_layers: int = 0
+    layer_widths: list[int] = field(default_factory=list)
+    ghost_types: bool = False
+    stages: bool = False
+    memory: list[float] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, potential: Potential, target: Target, device: str, *, allow_tf32: bool, threads: int, source: str
+        cls,
+        potential: Potential,
+        target: Target,
+        device: str,
+        *,
+        allow_tf32: bool,
+        threads: int,
+        source: str,
+        stages: bool = False,
     ) -> ModelMetadata:
         """Metadata of a potential that is about to be compiled."""
         cutoffs = potential.per_edge_type_cutoff
@@ -61,6 +81,10 @@ class ModelMetadata:
             allow_tf32=allow_tf32,
             threads=threads,
             target=target.name,
+            num_layers=potential.num_layers,
+            layer_widths=potential.layer_widths,
+            ghost_types=target.ghost_types,
+            stages=stages,
             provenance={
                 "mlip": mlip.__version__,
                 "torch": str(torch.__version__),
@@ -84,11 +108,16 @@ class ModelMetadata:
             "mlip_target": self.target,
             "mlip_provenance": json.dumps(self.provenance),
         }
-        if self.threads:
-            strings["num_threads"] = str(self.threads)
-        if self.per_edge_type_cutoff:
-            strings["per_edge_type_cutoff"] = " ".join(repr(cutoff) for cutoff in self.per_edge_type_cutoff)
-        return strings
+        optional = {
+            "num_threads": str(self.threads) if self.threads else "",
+            "per_edge_type_cutoff": " ".join(repr(cutoff) for cutoff in self.per_edge_type_cutoff),
+            "mlip_num_layers": str(self.num_layers) if self.num_layers else "",
+            "mlip_layer_widths": " ".join(str(width) for width in self.layer_widths),
+            "mlip_ghost_types": "1" if self.ghost_types else "",
+            "mlip_stages": "1" if self.stages else "",
+            MEMORY_KEY: " ".join(repr(size) for size in self.memory),
+        }
+        return strings | {key: value for key, value in optional.items() if value}
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str]) -> ModelMetadata:
@@ -108,5 +137,10 @@ class ModelMetadata:
             allow_tf32=strings.get("allow_tf32", "0") == "1",
             threads=int(strings.get("num_threads", "0")),
             target=strings.get("mlip_target", ""),
+            num_layers=int(strings.get("mlip_num_layers", "0")),
+            layer_widths=[int(width) for width in strings.get("mlip_layer_widths", "").split()],
+            ghost_types=strings.get("mlip_ghost_types", "0") == "1",
+            stages=strings.get("mlip_stages", "0") == "1",
+            memory=[float(size) for size in strings.get(MEMORY_KEY, "").split()],
             provenance=json.loads(strings.get("mlip_provenance", "{}")),
         )

@@ -27,9 +27,11 @@ def run_padded(run: Callable[[TensorsByName], TensorsByName], inputs: TensorsByN
     if num_atoms >= _MINIMUM and num_edges >= _MINIMUM:
         return run(inputs)
     outputs = run(_with_two_far_atoms(inputs, r_max))
-    for name in ("atomic_energy", "forces"):
+    for name in ("atomic_energy", "forces", "features", "adjoint"):
         if name in outputs:
             outputs[name] = outputs[name][:num_atoms]
+    if "edge_forces" in outputs:
+        outputs["edge_forces"] = outputs["edge_forces"][:num_edges]
     if "batch" in inputs:
         frames = inputs["num_atoms"].shape[0]
         for name in ("total_energy", "stress", "virial"):
@@ -49,6 +51,9 @@ def _with_two_far_atoms(inputs: TensorsByName, r_max: float) -> TensorsByName:
     padded["atom_types"] = torch.cat([inputs["atom_types"], inputs["atom_types"].new_zeros(2)])
     edges = inputs["edge_index"].new_tensor([[num_atoms, num_atoms + 1], [num_atoms + 1, num_atoms]])
     padded["edge_index"] = torch.cat([inputs["edge_index"], edges], dim=1)
+    for name in ("features", "adjoint"):
+        if name in inputs:
+            padded[name] = torch.cat([inputs[name], pos.new_zeros(2, inputs[name].shape[1])])
     if "edge_cell_shift" in inputs:
         padded["edge_cell_shift"] = torch.cat([inputs["edge_cell_shift"], pos.new_zeros(2, 3)])
     if "batch" in inputs:

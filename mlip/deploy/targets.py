@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from mlip.graph import Graph, Prediction
 
 INPUT_FIELDS = ("pos", "edge_index", "atom_types", "cell", "edge_cell_shift", "batch", "num_atoms")
-OUTPUT_FIELDS = ("atomic_energy", "total_energy", "forces", "stress", "virial")
+OUTPUT_FIELDS = ("atomic_energy", "total_energy", "forces", "stress", "virial", "edge_forces")
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,15 @@ class Target:
         name: what users write after ``--target``.
         inputs, outputs: field names.
         suited_to_ghosts: takes local and ghost atoms without a cell, which needs a strictly local model.
+        ghost_types: ``atom_types`` may hold t + T, where T is the number of types, for an atom of type t whose energy
+            is not counted, since it belongs to another process.
     """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     suited_to_ghosts: bool = False
+    ghost_types: bool = False
 
     @property
     def is_batched(self) -> bool:
@@ -40,11 +44,11 @@ TARGETS = {
     for target in (
         Target("ase", _PERIODIC, ("atomic_energy", "total_energy", "forces", "stress")),
         Target("batch", (*_PERIODIC, "batch", "num_atoms"), ("atomic_energy", "total_energy", "forces", "stress")),
-        Target("pair_nequip", _PERIODIC, ("atomic_energy", "forces", "virial")),
+        Target("pair_nequip", _PERIODIC, ("atomic_energy", "forces", "virial", "edge_forces"), ghost_types=True),
         Target(
             "pair_allegro",
             ("pos", "edge_index", "atom_types"),
-            ("atomic_energy", "forces", "virial"),
+            ("atomic_energy", "forces", "virial", "edge_forces"),
             suited_to_ghosts=True,
         ),
     )
@@ -90,9 +94,18 @@ def _custom_target(inputs: Sequence[str], outputs: Sequence[str]) -> Target:
     return Target("custom", tuple(inputs), tuple(outputs))
 
 
-def graph_from_inputs(inputs: Mapping[str, Tensor]) -> Graph:
-    """A graph from tensors by field name, its edges put in order of their centres."""
-    order = inputs["edge_index"][0].argsort(stable=True)
+def order_by_centre(edge_index: Tensor) -> Tensor:
+    """The edges in order of their centres: (E,) int64."""
+    return edge_index[0].argsort(stable=True)
+
+
+def graph_from_inputs(inputs: Mapping[str, Tensor], order: Tensor) -> Graph:
+    """A graph from tensors by field name.
+
+    Args:
+        inputs: tensors of a target.
+        order: see :func:`order_by_centre`.
+    """
     shift = inputs.get("edge_cell_shift")
     return Graph(
         pos=inputs["pos"],
@@ -103,6 +116,18 @@ def graph_from_inputs(inputs: Mapping[str, Tensor]) -> Graph:
         batch=inputs.get("batch"),
         num_atoms=inputs.get("num_atoms"),
     )
+
+
+def without_ghost_types(graph: Graph, num_types: int) -> Graph:
+    """The graph with types below ``num_types``, its ghosts marked as not counted; see Target."""
+    counted = graph.atom_types < num_types
+    types = torch.where(counted, graph.atom_types, graph.atom_types - num_types)
+    return replace(graph, atom_types=types, counted=counted)
+
+
+def in_given_order(edge_values: Tensor, order: Tensor) -> Tensor:
+    """(E, ...) by centre -> (E, ...) in the order that the caller gave the edges in."""
+    return torch.empty_like(edge_values).index_copy(0, order, edge_values)
 
 
 def outputs_from_prediction(prediction: Prediction, outputs: Sequence[str]) -> list[Tensor]:

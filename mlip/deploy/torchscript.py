@@ -6,9 +6,10 @@ code has to be scriptable, and the derivatives are part of the program.
 
 from __future__ import annotations
 
+import io
 import operator
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor, fx
 
 from mlip.deploy.targets import Target
-from mlip.deploy.tracing import TensorFunction, trace
+from mlip.deploy.tracing import Program, trace
+
+STAGE_PREFIX = "mlip_stage_"  # of the extra files that hold further programs
 
 # these check sizes or mark them for a compiler; a program that runs needs neither
 _ONLY_FOR_COMPILERS = (
@@ -28,23 +31,29 @@ _ONLY_FOR_COMPILERS = (
 )
 
 
-def compile_torchscript(
-    function: TensorFunction, target: Target, example: Sequence[Tensor], metadata: Mapping[str, str], path: Path
-) -> None:
-    """Translate a function of tensors and write it with its metadata.
+def compile_torchscript(programs: Mapping[str, Program], metadata: Mapping[str, str], path: Path) -> None:
+    """Translate programs and write them, the one called "model" with the metadata and the others inside.
 
     Args:
-        function: see ``tensor_function``.
-        target: names of inputs and outputs.
-        example: input tensors on the device to compile for.
+        programs: by name.
         metadata: strings to store.
         path: where to write; replaced in one step when all is done.
     """
-    program = torch.jit.freeze(torch.jit.script(translate(trace(function, example, fusible=False), target)).eval())
+    extra_files: dict[str, bytes] = {key: value.encode() for key, value in metadata.items()}
+    for name, program in programs.items():
+        if name != "model":
+            buffer = io.BytesIO()
+            torch.jit.save(_script(program), buffer)
+            extra_files[STAGE_PREFIX + name] = buffer.getvalue()
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         file = Path(folder) / path.name
-        torch.jit.save(program, str(file), _extra_files={k: v.encode() for k, v in metadata.items()})
+        torch.jit.save(_script(programs["model"]), str(file), _extra_files=extra_files)
         file.replace(path)
+
+
+def _script(program: Program) -> torch.jit.ScriptModule:
+    translated = translate(trace(program, fusible=False), program.interface)
+    return torch.jit.freeze(torch.jit.script(translated).eval())
 
 
 def translate(graph_module: fx.GraphModule, target: Target) -> fx.GraphModule:

@@ -7,8 +7,9 @@ Communications 13, 2453 (2022).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from e3nn import o3
@@ -24,6 +25,9 @@ from mlip.nn.equivariant import (
     SelfConnection,
     add_features,
     concatenate_blocks,
+    features_width,
+    flatten_features,
+    unflatten_features,
 )
 from mlip.nn.gate import EVEN, ODD, Gate, NormActivation
 from mlip.nn.kernels.convolution import PathTable, convolve
@@ -33,6 +37,7 @@ from mlip.nn.radial import BesselBasis, polynomial_cutoff
 from mlip.nn.spherical_harmonics import spherical_harmonics
 
 SCALAR = o3.Irrep("0e")
+Exchange = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,24 @@ class LayerOptions:
     nonlinearity: str
     scalar_activations: Mapping[int, str]
     gate_activations: Mapping[int, str]
+
+
+class LayerInputs(NamedTuple):
+    """What a layer needs beside the features of the atoms.
+
+    Attributes:
+        attributes: (N, A).
+        radial: (tiles, height, num_bessels), zero at and beyond the cutoff.
+        harmonics: (tiles, height, D), zero in padding.
+        edges: geometry and layout.
+        types: (N,).
+    """
+
+    attributes: Tensor
+    radial: Tensor
+    harmonics: Tensor
+    edges: Edges
+    types: Tensor
 
 
 class Interaction(nn.Module):
@@ -123,19 +146,14 @@ class Interaction(nn.Module):
         self.neighbour_norm = neighbour_norm
         self.channels_out = self.nonlinearity.channels_out
 
-    def forward(
-        self, features: Features, attributes: Tensor, radial: Tensor, harmonics: Tensor, edges: Edges, types: Tensor
-    ) -> Features:
+    def forward(self, features: Features, inputs: LayerInputs) -> Features:
         """Features of the atoms -> features of the atoms, ``channels_in`` -> ``channels_out``.
 
         Args:
             features: per irrep (N, components, channels).
-            attributes: (N, A).
-            radial: (tiles, height, num_bessels), zero at and beyond the cutoff.
-            harmonics: (tiles, height, D), zero in padding.
-            edges: geometry and layout.
-            types: (N,).
+            inputs: what all layers need.
         """
+        attributes, radial, harmonics, edges, types = inputs
         mixed = {k: self.neighbour_norm(block, types) for k, block in self.linear_in(features).items()}
         weights = self.radial_mlp(radial)
         convolved: list[Tensor] = []
@@ -279,20 +297,71 @@ class NequIP(nn.Module):
         readout_width = channels[SCALAR] if width is None else width
         self.readout = ScalarMLP([channels[SCALAR], *[readout_width] * depth, 1], readout_nonlinearity)
 
-    def forward(self, edges: Edges, graph: Graph) -> Tensor:
+    @property
+    def num_layers(self) -> int:
+        """Number of interaction layers: an atom's energy depends on atoms up to that many cutoff radii away."""
+        return len(self.layers)
+
+    @property
+    def layer_widths(self) -> list[int]:
+        """Numbers per atom that pass from one layer to the next: D_1 ... D_{L-1}."""
+        return [features_width(layer.channels_out) for layer in self._interactions[:-1]]
+
+    @property
+    def _interactions(self) -> list[Interaction]:
+        return [layer for layer in self.layers if isinstance(layer, Interaction)]
+
+    def forward(self, edges: Edges, graph: Graph, exchange: Exchange | None = None) -> Tensor:
         """Energies before scale and shift: (N, 1) in the weights' dtype.
+
+        Args:
+            edges: geometry and layout.
+            graph: the atoms.
+            exchange: called before every layer but the first with the features of all atoms, flat, (N, D_k) for layer
+                k = 1, 2, ...; what it returns goes into the layer. Where the atoms are spread over several processes it
+                fetches the features of those whose neighbours are elsewhere. It must pass gradients on.
 
         Raises:
             ValueError: the graph lacks a categorical field of the model.
         """
+        inputs = self.layer_inputs(edges, graph)
+        features: Features = {SCALAR: inputs.attributes.unsqueeze(1)}
+        for index, layer in enumerate(self._interactions):
+            if index and exchange is not None:
+                channels = self._interactions[index - 1].channels_out
+                features = unflatten_features(exchange(flatten_features(features, channels)), channels)
+            features = layer(features, inputs)
+        return self._read_out(features)
+
+    def forward_layer(self, index: int, flat: Tensor | None, inputs: LayerInputs) -> Tensor:
+        """One layer of :meth:`forward`, with flat features on both sides.
+
+        Args:
+            index: of the layer.
+            flat: (N, D_index), what the layer before gave; None for the first, whose input are the attributes.
+            inputs: see :meth:`layer_inputs`.
+
+        Returns:
+            (N, D_{index+1}); after the last layer the energies, (N, 1).
+        """
+        features: Features = {SCALAR: inputs.attributes.unsqueeze(1)}
+        if flat is not None:
+            features = unflatten_features(flat, self._interactions[index - 1].channels_out)
+        layer = self._interactions[index]
+        features = layer(features, inputs)
+        last = index == self.num_layers - 1
+        return self._read_out(features) if last else flatten_features(features, layer.channels_out)
+
+    def layer_inputs(self, edges: Edges, graph: Graph) -> LayerInputs:
+        """What all layers need beside the features."""
         attributes = self._attributes(graph)
         dtype = attributes.dtype
         envelope = polynomial_cutoff(edges.u, self.cutoff_p).to(dtype).unsqueeze(-1)
         radial = self.basis(edges.u).to(dtype) * envelope * self.radial_scale
         harmonics = edges.mask(spherical_harmonics(edges.vectors, self.l_max).to(dtype))
-        features: Features = {SCALAR: attributes.unsqueeze(1)}
-        for layer in self.layers:
-            features = layer(features, attributes, radial, harmonics, edges, graph.atom_types)
+        return LayerInputs(attributes, radial, harmonics, edges, graph.atom_types)
+
+    def _read_out(self, features: Features) -> Tensor:
         energy: Tensor = self.readout(features[SCALAR].squeeze(1))
         return energy
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mlip.graph import Graph, Prediction
 from mlip.models.compiled import CompiledDerivative
 from mlip.models.edges import Edges, edge_vectors, scaled_lengths
+from mlip.models.nequip import Exchange, NequIP
 from mlip.nn.scale_shift import PerTypeScaleShift
 from mlip.nn.tiles import EdgeTiles, tile_height
 
@@ -56,17 +57,29 @@ class Potential(nn.Module):
         self.per_edge_type_cutoff: Tensor | None
         self._compiled = CompiledDerivative(self) if config.get("compile_mode") == "compile" else None
 
-    def forward(self, graph: Graph, derivatives: bool | None = None) -> Prediction:
+    @property
+    def num_layers(self) -> int:
+        """Layers of message passing: an atom's energy depends on atoms up to that many cutoff radii away."""
+        return self.architecture.num_layers if isinstance(self.architecture, NequIP) else 1
+
+    @property
+    def layer_widths(self) -> list[int]:
+        """Numbers per atom that pass from one layer to the next, see ``NequIP.layer_widths``."""
+        return self.architecture.layer_widths if isinstance(self.architecture, NequIP) else []
+
+    def forward(self, graph: Graph, derivatives: bool | None = None, *, edge_forces: bool = False) -> Prediction:
         """Energies of each atom and frame, and unless switched off their derivatives.
 
         In training mode the derivatives can themselves be differentiated by the weights.
+
+        Args:
+            graph: atoms and edges.
+            derivatives: whether to compute forces, virial and stress; None for the potential's own setting.
+            edge_forces: whether the derivative by each edge vector is asked for, too.
         """
         derivatives = self.do_derivatives if derivatives is None else derivatives
-        num_atoms, num_edges = graph.pos.shape[0], graph.edge_index.shape[1]
-        compiled = self._compiled if self.training else None
-        height = compiled.height(graph) if compiled else tile_height(num_edges, num_atoms)
-        tiles = EdgeTiles.build(graph.edge_index, num_atoms, height, exact=True)
-        vectors = tiles.place(edge_vectors(graph), padding=self.r_max)
+        compiled = self._compiled if self.training and graph.counted is None else None
+        tiles, vectors = self.layout(graph, compiled.height(graph) if compiled else None)
         if not derivatives:
             atomic_energy = self.atomic_energies(vectors, graph, tiles)
             return Prediction(atomic_energy, _sum_by_frame(atomic_energy, graph))
@@ -82,24 +95,57 @@ class Potential(nn.Module):
             virial = _virial(vectors.detach(), gradient, graph, tiles)
         if not self.training:
             atomic_energy, total_energy = atomic_energy.detach(), total_energy.detach()
-        return Prediction(atomic_energy, total_energy, forces, virial, _stress(virial, graph))
+        by_edge = tiles.take(gradient, graph.edge_index.shape[1]) if edge_forces else None
+        return Prediction(atomic_energy, total_energy, forces, virial, _stress(virial, graph), by_edge)
 
-    def atomic_energies(self, vectors: Tensor, graph: Graph, tiles: EdgeTiles) -> Tensor:
+    def layout(self, graph: Graph, height: int | None = None) -> tuple[EdgeTiles, Tensor]:
+        """Tiles of that height, or of one that suits the graph, and the edge vectors in them.
+
+        Returns:
+            The tiles, and vectors (tiles, height, 3) float64, Å.
+        """
+        num_atoms, num_edges = graph.pos.shape[0], graph.edge_index.shape[1]
+        height = tile_height(num_edges, num_atoms) if height is None else height
+        tiles = EdgeTiles.build(graph.edge_index, num_atoms, height, exact=True)
+        return tiles, tiles.place(edge_vectors(graph), padding=self.r_max)
+
+    def atomic_energies(
+        self, vectors: Tensor, graph: Graph, tiles: EdgeTiles, exchange: Exchange | None = None
+    ) -> Tensor:
         """Energies of the atoms from edge vectors in the layout of ``tiles``: (N, 1) float64, eV.
 
         The positions and edges of ``graph`` are not looked at.
+
+        Args:
+            vectors: (tiles, height, 3) float64, Å.
+            graph: the atoms.
+            tiles: layout of the edges.
+            exchange: for architectures that pass messages, see ``NequIP.forward``; others have no use for it.
         """
-        lengths = torch.linalg.vector_norm(vectors, dim=-1)
-        u = scaled_lengths(lengths, self.cutoff_reciprocal, graph.atom_types, tiles)
-        edges = Edges(tiles, vectors, lengths, u)
+        edges = self.geometry(vectors, graph, tiles)
         energy = graph.pos.new_zeros(graph.pos.shape[0], 1)
-        if self.architecture is not None:
+        if isinstance(self.architecture, NequIP):
+            energy = self.architecture(edges, graph, exchange)
+        elif self.architecture is not None:
             energy = self.architecture(edges, graph)
+        return self.finish(energy, edges, graph)
+
+    def geometry(self, vectors: Tensor, graph: Graph, tiles: EdgeTiles) -> Edges:
+        """Edges from their vectors, (tiles, height, 3) float64, Å."""
+        lengths = torch.linalg.vector_norm(vectors, dim=-1)
+        return Edges(tiles, vectors, lengths, scaled_lengths(lengths, self.cutoff_reciprocal, graph.atom_types, tiles))
+
+    def finish(self, energy: Tensor, edges: Edges, graph: Graph) -> Tensor:
+        """Scale, shift and pair terms on top of an architecture's energies: (N, 1) -> (N, 1) float64, eV.
+
+        Atoms that are not counted get zero.
+        """
         if self.scale_shift is not None:
             energy = self.scale_shift(energy, graph.atom_types)
         if self.pair_potential is not None:
             energy = energy + self.pair_potential(edges, graph)
-        return energy.to(torch.float64)
+        energy = energy.to(torch.float64)
+        return energy if graph.counted is None else torch.where(graph.counted.unsqueeze(1), energy, 0.0)
 
 
 def _sum_by_frame(atom_values: Tensor, graph: Graph) -> Tensor:

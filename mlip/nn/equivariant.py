@@ -25,6 +25,25 @@ def concatenate_blocks(blocks: list[tuple[o3.Irrep, int]]) -> Multiplicities:
     return joined
 
 
+def features_width(channels: Multiplicities) -> int:
+    """Numbers per atom of features with these channels."""
+    return sum(irrep.dim * mul for irrep, mul in channels.items())
+
+
+def flatten_features(features: Features, channels: Multiplicities) -> Tensor:
+    """Features -> (N, width): irreps in the order of ``channels``; within an irrep components, channels innermost."""
+    return torch.cat([features[irrep].flatten(1) for irrep in channels], dim=1)
+
+
+def unflatten_features(flat: Tensor, channels: Multiplicities) -> Features:
+    """The inverse of :func:`flatten_features`."""
+    blocks = flat.split([irrep.dim * mul for irrep, mul in channels.items()], dim=1)
+    return {
+        irrep: block.unflatten(1, (irrep.dim, mul))
+        for (irrep, mul), block in zip(channels.items(), blocks, strict=True)
+    }
+
+
 class EquivariantLinear(nn.Module):
     """Mixes the channels of each irrep; weights start normal and are scaled by 1 / sqrt(channels in) at run time.
 

@@ -95,6 +95,12 @@ class EdgeTiles:
         filler = edge_values.new_full((1, *edge_values.shape[1:]), padding)
         return torch.cat([edge_values, filler])[self.slot_edge]
 
+    def take(self, slot_values: Tensor, num_edges: int) -> Tensor:
+        """(tiles, height, ...) -> (E, ...): the inverse of :meth:`place`."""
+        values = slot_values.new_zeros((num_edges + 1, *slot_values.shape[2:]))
+        # all of the padding goes to the row after the last edge
+        return values.index_copy(0, self.slot_edge.flatten(), slot_values.flatten(0, 1))[:num_edges]
+
     def of_centre(self, atom_values: Tensor) -> Tensor:
         """(N, ...) -> (tiles, ...): the value of each tile's centre."""
         return atom_values.index_select(0, self.centre)

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import mlip.deploy.compile as compile_module
 from mlip.data.emt import write_emt_dataset
 from mlip.deploy.checkpoint import load_checkpoint
-from mlip.deploy.compile import SUFFIXES, CompileError, compile_potential
-from mlip.deploy.load import ModelFileError, load_compiled
+from mlip.deploy.compile import SUFFIXES, compile_potential
+from mlip.deploy.errors import CompileError
+from mlip.deploy.gpu_memory import store_memory
+from mlip.deploy.load import ModelFileError, load_compiled, load_stages
 from mlip.deploy.metadata import ModelMetadata
-from mlip.deploy.targets import TARGETS, Target
+from mlip.deploy.targets import TARGETS
 from mlip.deploy.torchscript import compile_torchscript
-from mlip.deploy.tracing import TensorFunction, tensor_function
+from mlip.deploy.tracing import Program, tensor_function
 from mlip.integrations.ase import NequIPCalculator
 from mlip.models import build_model
 from tests import physics
@@ -90,6 +93,7 @@ def test_outputs_have_their_shapes_and_are_double(file: tuple[str, str, str, str
         "forces": (atoms, 3),
         "stress": (frames, 3, 3),
         "virial": (frames, 3, 3),
+        "edge_forces": (inputs["edge_index"].shape[1], 3),
     }
     outputs = load_compiled(compiled(*file))(inputs)
     assert list(outputs) == list(target.outputs)
@@ -104,7 +108,7 @@ def test_an_aotinductor_file_runs_on_a_plain_list_of_tensors() -> None:
     file = compiled("nequip", "float64", "aotinductor", "pair_nequip")
     package = torch._inductor.aoti_load_package(str(file))
     inputs = inputs_of(crystal(), TYPE_NAMES, R_MAX)
-    energies, forces, _ = package.loader.run([inputs[name] for name in TARGETS["pair_nequip"].inputs])
+    energies, forces, *_ = package.loader.run([inputs[name] for name in TARGETS["pair_nequip"].inputs])
     expected = eager(potential("nequip", "float64"))(crystal())
     np.testing.assert_allclose(energies.flatten(), expected.energies, rtol=0, atol=1e-10)
     np.testing.assert_allclose(forces, expected.forces, rtol=0, atol=1e-10)
@@ -161,13 +165,10 @@ def compile_small(file: Path, model: str = "nequip", target: str = "ase", **opti
 def wrong_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """A compiler that makes working code of another model."""
 
-    def miscompile(
-        _: TensorFunction, target: Target, example: Sequence[Tensor], metadata: Mapping[str, str], path: Path
-    ) -> None:
+    def miscompile(programs: Mapping[str, Program], metadata: Mapping[str, str], path: Path) -> None:
         other = build_model(CONFIGS["nequip"] | {"model_dtype": "float64", "seed": 6}).eval()
-        compile_torchscript(
-            tensor_function(other.requires_grad_(requires_grad=False), target), target, example, metadata, path
-        )
+        function = tensor_function(other.requires_grad_(requires_grad=False), programs["model"].interface)
+        compile_torchscript({"model": replace(programs["model"], function=function)}, metadata, path)
 
     monkeypatch.setattr(compile_module, "compile_torchscript", miscompile)
 
@@ -219,6 +220,43 @@ def test_a_good_compilation_replaces_a_file_and_leaves_nothing_else(tmp_path: Pa
 def test_what_cannot_be_compiled_is_said_before_the_work(tmp_path: Path, options: dict[str, Any], says: str) -> None:
     with pytest.raises(CompileError, match=says):
         compile_small(tmp_path / "model.nequip.pth", **options)
+
+
+@pytest.mark.parametrize("model, target", [("nequip", "ase"), ("allegro", "pair_allegro"), ("allegro", "pair_nequip")])
+def test_pieces_are_refused_where_nobody_could_use_them(tmp_path: Path, model: str, target: str) -> None:
+    with pytest.raises(
+        CompileError, match=r"several layers that pass messages come in pieces, for --target pair_nequip"
+    ):
+        compile_small(tmp_path / "model.nequip.pth", model, target, stages=True)
+
+
+def test_pieces_can_be_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "model.nequip.pth"
+    assert compile_small(file, target="pair_nequip", stages=False) < 1e-12
+    assert not load_compiled(file).metadata.stages
+    whole = compiled("nequip", "float64", "torchscript", "pair_nequip")
+    assert file.stat().st_size < 0.7 * whole.stat().st_size
+
+
+@pytest.mark.usefixtures("wrong_compiler")
+def test_a_file_whose_pieces_are_missing_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check opens each piece."""
+    monkeypatch.setenv("NEQUIP_FLOAT64_MODEL_TOL", "1e6")
+    with pytest.raises(ModelFileError, match=r"lacks the piece forward_0"):
+        compile_small(tmp_path / "model.nequip.pth", target="pair_nequip")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_measured_memory_is_added_to_the_metadata(tmp_path: Path, mode: str) -> None:
+    file = tmp_path / f"model{SUFFIXES[mode]}"
+    original = compiled("nequip", "float64", mode, "pair_nequip")
+    shutil.copy(original, file)
+    store_memory(file, [2048.5, 96.0])
+    expected = replace(load_compiled(original).metadata, memory=[2048.5, 96.0])
+    assert load_compiled(file).metadata == expected
+    assert set(load_stages(file)) == {"forward_0", "energy", "backward_0"}
+    physics.assert_same(from_file(file)(crystal()), eager(potential("nequip", "float64"))(crystal()), 1e-10)
 
 
 def test_a_model_that_needs_what_no_target_gives_is_refused(tmp_path: Path) -> None:

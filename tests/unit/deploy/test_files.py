@@ -9,12 +9,17 @@ import pytest
 import torch
 
 from mlip.deploy.aotinductor import clear_stack_flag
-from mlip.deploy.compile import CompileError, inductor_settings
+from mlip.deploy.compile import inductor_settings
+from mlip.deploy.errors import CompileError
 from mlip.deploy.example import example_inputs
+from mlip.deploy.gpu_memory import fit_memory, random_graph
 from mlip.deploy.load import ModelFileError, load_compiled
 from mlip.deploy.metadata import ModelMetadata
 from mlip.deploy.padding import run_padded
+from mlip.deploy.parallel import PiecesToCompile
+from mlip.deploy.programs import stage_programs
 from mlip.deploy.targets import TARGETS, TargetError, resolve_target
+from mlip.models import build_model
 
 GRAPH = ("pos", "edge_index", "atom_types")
 PERIODIC = (*GRAPH, "cell", "edge_cell_shift")
@@ -22,8 +27,8 @@ PERIODIC = (*GRAPH, "cell", "edge_cell_shift")
 CONTRACT = {
     "ase": (PERIODIC, ("atomic_energy", "total_energy", "forces", "stress")),
     "batch": ((*PERIODIC, "batch", "num_atoms"), ("atomic_energy", "total_energy", "forces", "stress")),
-    "pair_nequip": (PERIODIC, ("atomic_energy", "forces", "virial")),
-    "pair_allegro": (GRAPH, ("atomic_energy", "forces", "virial")),
+    "pair_nequip": (PERIODIC, ("atomic_energy", "forces", "virial", "edge_forces")),
+    "pair_allegro": (GRAPH, ("atomic_energy", "forces", "virial", "edge_forces")),
 }
 
 
@@ -105,6 +110,11 @@ def test_metadata_survive_being_written() -> None:
         allow_tf32=True,
         threads=4,
         target="custom",
+        num_layers=3,
+        layer_widths=[12, 40],
+        ghost_types=True,
+        stages=True,
+        memory=[1024.5, 77.0],
         provenance={"source": "a b.ckpt"},
     )
     assert ModelMetadata.from_strings(metadata.to_strings()) == metadata
@@ -125,7 +135,9 @@ def test_a_graph_without_edges_gets_two_far_atoms_that_do_not_show(atoms: int) -
     def run(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         seen.update(inputs)
         energy = torch.arange(1.0, len(inputs["pos"]) + 1).unsqueeze(1)
-        return {"atomic_energy": energy, "total_energy": energy.sum(0, keepdim=True), "forces": inputs["pos"]}
+        edges = inputs["edge_index"].T
+        total = energy.sum(0, keepdim=True)
+        return {"atomic_energy": energy, "total_energy": total, "forces": inputs["pos"], "edge_forces": edges}
 
     pos = torch.full((atoms, 3), 2.0, dtype=torch.float64)
     inputs = {"pos": pos, "edge_index": torch.zeros(2, 0, dtype=torch.int64), "atom_types": torch.zeros(atoms).long()}
@@ -135,7 +147,85 @@ def test_a_graph_without_edges_gets_two_far_atoms_that_do_not_show(atoms: int) -
     first, second = seen["pos"][-2:]
     assert float((second - first).norm()) > 5.0
     assert len(outputs["atomic_energy"]) == len(outputs["forces"]) == atoms
+    assert len(outputs["edge_forces"]) == 0
     assert float(outputs["total_energy"]) == float(outputs["atomic_energy"].sum())
+
+
+@pytest.mark.parametrize("atoms, edges", [(0, 0), (1, 0), (3, 1)])
+def test_features_and_adjoints_are_padded_like_atoms(atoms: int, edges: int) -> None:
+    inputs = {
+        "pos": torch.zeros(atoms, 3, dtype=torch.float64),
+        "edge_index": torch.zeros(2, edges, dtype=torch.int64),
+        "atom_types": torch.zeros(atoms, dtype=torch.int64),
+        "features": torch.ones(atoms, 7, dtype=torch.float64),
+        "adjoint": torch.ones(atoms, 4, dtype=torch.float64),
+    }
+
+    def run(padded: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        assert len(padded["pos"]) == len(padded["features"]) == len(padded["adjoint"]) == atoms + 2
+        assert not padded["features"][atoms:].any()
+        return {"features": padded["adjoint"], "adjoint": padded["features"]}
+
+    outputs = run_padded(run, inputs, r_max=5.0)
+    assert outputs["features"].shape == (atoms, 4)
+    assert outputs["adjoint"].shape == (atoms, 7)
+
+
+# Memory on the GPU --------------------------------------------------------------------------------------------------
+
+
+def test_memory_is_a_linear_fit() -> None:
+    sizes = [(2000, 24000), (1000, 48000), (2000, 72000)]
+    assert fit_memory(sizes, [1000.0 * n + 50.0 * e for n, e in sizes]) == pytest.approx([1000.0, 50.0])
+    per_atom, per_edge = fit_memory(sizes, [50.0 * e - 10.0 * n for n, e in sizes])
+    assert per_atom == 0.0, "never below zero"
+    assert 45.0 < per_edge < 50.0
+
+
+def test_memory_is_measured_in_graphs_that_fit_every_target() -> None:
+    graph = random_graph(50, 8, 5.0)
+    assert set(graph) == {name for target in TARGETS.values() for name in target.inputs}
+    centre, neighbour = graph["edge_index"]
+    assert centre.bincount().tolist() == [8] * 50
+    assert not (centre == neighbour).any()
+    assert int(neighbour.max()) < 50
+
+
+# Pieces of NequIP ---------------------------------------------------------------------------------------------------
+
+
+def test_pieces_are_recorded_with_numbers_of_atoms_and_edges_that_are_no_number_of_columns() -> None:
+    """Equal sizes are taken for the same size."""
+    for features in range(5, 30):
+        config = {"_target_": "nequip.model.NequIPGNNModel", "type_names": ["H"], "r_max": 4.0, "num_layers": 3}
+        model = build_model(config | {"num_features": features, "l_max": 1, "parity": False, "avg_num_neighbors": 9.0})
+        for program in stage_programs(model, "cpu").values():
+            inputs = dict(zip(program.interface.inputs, program.example, strict=True))
+            columns = {inputs[name].shape[1] for name in ("features", "adjoint") if name in inputs}
+            assert not columns & {len(inputs["pos"]), inputs["edge_index"].shape[1]}
+
+
+# Compilation in several processes -----------------------------------------------------------------------------------
+
+
+def test_pieces_are_taken_by_whoever_is_free() -> None:
+    work = PiecesToCompile(["energy", "backward_0", "forward_0"])
+    work.take(lambda name: [f"{name}.so"])
+    assert work.files == {name: [f"{name}.so"] for name in ("energy", "backward_0", "forward_0")}
+    assert not work.failures
+
+
+def test_after_a_failure_no_further_piece_is_compiled() -> None:
+    work = PiecesToCompile(["energy", "backward_0"])
+    seen = []
+
+    def compile_one(name: str) -> list[str]:
+        seen.append(name)
+        raise CompileError(f"{name} failed")
+
+    work.take(compile_one)
+    assert seen == ["energy"]
+    assert work.failures == ["energy failed"]
 
 
 # The executable-stack flag ------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from mlip.config.errors import ConfigError
 from mlip.config.load import resolved
 from mlip.config.resolvers import register_training_data_stats
 from mlip.deploy.checkpoint import CheckpointError, describe, load_checkpoint
-from mlip.deploy.compile import CompileError, compile_potential, inductor_settings
+from mlip.deploy.compile import compile_potential, inductor_settings
+from mlip.deploy.errors import CompileError
 from mlip.deploy.load import ModelFileError, load_compiled
 from mlip.deploy.targets import TARGETS, TargetError, resolve_target
 from mlip.models import build_model
