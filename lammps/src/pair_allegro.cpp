@@ -3,8 +3,6 @@
 #include "pair_allegro.h"
 
 #include "atom.h"
-#include "error.h"
-#include "force.h"
 #include "utils.h"
 
 #include <cmath>
@@ -14,14 +12,6 @@ using namespace LAMMPS_NS;
 PairAllegro::PairAllegro(LAMMPS *lmp)
     : PairMLIP(lmp,
                {"pair_allegro", {"pos", "edge_index", "atom_types"}, {"atomic_energy", "forces", "virial"}}) {
-}
-
-void PairAllegro::check_simulation() {
-  if (!force->newton_pair)
-    error->all(FLERR,
-               "{} needs forces on ghost atoms sent back to their owners, which 'newton off' prevents: write "
-               "'newton on' before the box is created",
-               style());
 }
 
 void PairAllegro::build_graph() {

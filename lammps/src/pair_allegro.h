@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // pair style allegro: strictly local models. An atom's energy depends on its own neighbours only, so that
-// each rank evaluates its atoms with the ghosts as they are, and LAMMPS sends the forces on ghosts home.
+// each rank evaluates its atoms with the ghosts as they are, and the forces on ghosts are sent home.
 
 #ifdef PAIR_CLASS
 // clang-format off
@@ -9,7 +9,8 @@ PairStyle(allegro,PairAllegro);
 // clang-format on
 #else
 
-#pragma once
+#ifndef MLIP_PAIR_ALLEGRO_H
+#define MLIP_PAIR_ALLEGRO_H
 
 #include "pair_mlip.h"
 
@@ -20,11 +21,14 @@ class PairAllegro : public PairMLIP {
   explicit PairAllegro(class LAMMPS *lmp);
 
  protected:
-  void check_simulation() override;
+  void prepare_simulation() override { request_neighbours(false); }
   void build_graph() override;
   void print_edges() const override;
+  bool has_ghost_forces() const override { return true; }
+  bool has_exact_heat_flux() const override { return true; }
 };
 
 } // namespace LAMMPS_NS
 
+#endif
 #endif

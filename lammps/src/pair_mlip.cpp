@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Input lines, the model, and the preparation of a run.
 
 #include "pair_mlip.h"
 
-#include "process_settings.h"
+#include "model/process_settings.h"
 
 #include "atom.h"
 #include "comm.h"
 #include "error.h"
 #include "force.h"
 #include "memory.h"
-#include "neigh_list.h"
 #include "neighbor.h"
 #include "update.h"
 #include "utils.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -25,13 +25,13 @@ using namespace LAMMPS_NS;
 PairMLIP::PairMLIP(LAMMPS *lmp, mlip::CompileTarget target)
     : Pair(lmp), target_(std::move(target)), target_style_(target_.name.substr(std::strlen("pair_"))) {
   single_enable = 0; // the energy of a pair alone has no meaning in a many-body model
-  restartinfo = 0;
+  restartinfo = 1;
   one_coeff = 1;
   manybody_flag = 1;
   // The model returns the virial itself. Without forces on ghosts, position times force over the atoms of a
   // rank is not it.
   no_virial_fdotr_compute = 1;
-  centroidstressflag = CENTROID_NOTAVAIL;
+  centroidstressflag = CENTROID_AVAIL;
 
   const auto &inputs = target_.inputs;
   with_shifts_ = std::find(inputs.begin(), inputs.end(), "edge_cell_shift") != inputs.end();
@@ -60,49 +60,97 @@ void PairMLIP::allocate() {
     }
 }
 
-void PairMLIP::settings(int narg, char ** /*arg*/) {
-  if (narg > 0)
-    error->all(FLERR,
-               "{} takes no arguments: the model file and the names go to 'pair_coeff * * FILE name ...'",
-               style());
+// Options
+// --------------------------------------------------------------------------------------------------------
+
+void PairMLIP::settings(int narg, char **arg) {
+  reset_options();
+  for (int k = 0; k < narg; k += 2) {
+    const std::string name = arg[k];
+    if (k + 1 == narg || !read_option(name, arg[k + 1]))
+      error->all(FLERR,
+                 "{} does not understand '{}{}': its options are {}; the model file and the names go to "
+                 "'pair_coeff * * FILE name ...'",
+                 style(), name, k + 1 == narg ? "" : std::string(" ") + arg[k + 1], option_names());
+  }
+  loaded_ = false; // for another device, perhaps
 }
+
+void PairMLIP::reset_options() {
+  device_ = mlip::DeviceRequest{};
+}
+
+bool PairMLIP::read_option(const std::string &name, const std::string &value) {
+  using Kind = mlip::DeviceRequest::Kind;
+  if (name == "device") {
+    const std::string numbered = "cuda:";
+    const bool is_numbered = value.compare(0, numbered.size(), numbered) == 0;
+    const std::string number = is_numbered ? value.substr(numbered.size()) : "";
+    if (is_numbered && !utils::is_integer(number)) return false;
+    device_.index = is_numbered ? std::stoi(number) : -1;
+    device_.kind = value == "cpu" ? Kind::cpu : value == "auto" ? Kind::automatic : Kind::cuda;
+    return value == "auto" || value == "cpu" || value == "cuda" || (is_numbered && device_.index >= 0);
+  }
+  if (name == "tf32") {
+    device_.tf32 = value == "model" ? std::nullopt : std::optional<bool>(value == "on");
+    return value == "model" || value == "on" || value == "off";
+  }
+  return false;
+}
+
+// The pair_coeff line
+// --------------------------------------------------------------------------------------------
 
 void PairMLIP::coeff(int narg, char **arg) {
   if (narg < 3 || std::strcmp(arg[0], "*") != 0 || std::strcmp(arg[1], "*") != 0)
     error->all(FLERR,
                "pair_coeff of {} must read 'pair_coeff * * FILE name ...', with a name for each atom type",
                style());
-  if (std::strcmp(update->unit_style, "metal") != 0)
-    error->all(FLERR, "{} works in eV and Angstrom, but the input says 'units {}': use 'units metal'",
-               style(), update->unit_style);
-  check_simulation();
-  allocate();
+  coeff_.assign(arg + 2, arg + narg);
+  load_model();
+}
 
+void PairMLIP::load_model() {
+  set_units();
+  allocate();
   std::string problem;
-  const int local_rank = rank_on_node();
+  device_.rank_on_node = rank_on_node();
   mlip::set_num_threads(comm->nthreads);
   try {
-    model_ = mlip::Model::open(arg[2], target_, local_rank);
+    model_ = mlip::Model::open(coeff_[0], target_, device_);
   } catch (const std::exception &failure) {
     problem = failure.what();
   }
   stop_everywhere_if(problem);
-  read_types(narg - 3, arg + 3);
-  log_provenance();
+  read_types();
+  loaded_ = true;
+  log_model();
 }
 
-void PairMLIP::read_types(int narg, char **arg) {
+void PairMLIP::set_units() {
+  if (std::strcmp(update->unit_style, "metal") == 0)
+    energy_unit_ = 1.0;
+  else if (std::strcmp(update->unit_style, "real") == 0)
+    energy_unit_ = utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL);
+  else
+    error->all(FLERR,
+               "{} works in eV and Angstrom, but the input says 'units {}': use 'units metal', or 'units "
+               "real' for kcal/mol",
+               style(), update->unit_style);
+}
+
+void PairMLIP::read_types() {
   const auto &model = model_->metadata();
-  const int n = atom->ntypes;
-  if (narg != n)
+  const int n = atom->ntypes, given = static_cast<int>(coeff_.size()) - 1;
+  if (given != n)
     error->all(FLERR,
                "pair_coeff of {} needs one name for each of the {} atom types after the file name, got {}",
-               style(), n, narg);
+               style(), n, given);
 
   const bool hybrid = utils::strmatch(force->pair_style, "^hybrid");
   model_type_.assign(static_cast<std::size_t>(n) + 1, -1);
   for (int type = 1; type <= n; ++type) {
-    const std::string name = arg[type - 1];
+    const std::string &name = coeff_[static_cast<std::size_t>(type)];
     if (name == "NULL") {
       if (!hybrid)
         error->all(FLERR,
@@ -133,7 +181,12 @@ void PairMLIP::read_types(int narg, char **arg) {
     }
 }
 
+// Before a run
+// ---------------------------------------------------------------------------------------------------
+
 void PairMLIP::init_style() {
+  if (!loaded_) load_model(); // after a restart, or with new options
+  set_units();
   for (int k = 1; k <= 3; ++k)
     if (atom->nbonds > 0 && force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
       error->all(FLERR,
@@ -141,7 +194,17 @@ void PairMLIP::init_style() {
                  "'special_bonds lj/coul 1.0 1.0 1.0'",
                  style());
   mlip::set_num_threads(comm->nthreads);
-  neighbor->add_request(this, NeighConst::REQ_FULL);
+  log_note_.clear();
+  prepare_simulation();
+  if (!force->newton_pair) reserve_communication(0, 9);
+  log_simulation();
+  checked_edges_ = 0;
+  evaluated_step_ = -1;
+}
+
+void PairMLIP::request_neighbours(bool of_ghosts) {
+  neighbor->add_request(this,
+                        of_ghosts ? NeighConst::REQ_FULL | NeighConst::REQ_GHOST : NeighConst::REQ_FULL);
 }
 
 double PairMLIP::init_one(int i, int j) {
@@ -152,97 +215,11 @@ double PairMLIP::init_one(int i, int j) {
   return std::max(model.cutoff(ti, tj), model.cutoff(tj, ti));
 }
 
-void PairMLIP::compute(int eflag, int vflag) {
-  ev_init(eflag, vflag);
-  if (vflag_atom || cvflag_atom)
-    error->all(FLERR,
-               "{} has no virial per atom, which compute stress/atom and heat/flux ask for: use compute "
-               "pressure for the whole system",
-               style());
-
-  build_graph();
-  // A rank without atoms has nothing to ask the model; its part in the communication is LAMMPS's business.
-  if (graph_.num_centres == 0) return;
-  if (debug_ && comm->me == 0) print_edges();
-
-  mlip::Prediction result;
-  try {
-    graph_.finish(model_->metadata().r_max, with_shifts_);
-    result = model_->evaluate(graph_);
-  } catch (const std::exception &failure) {
-    error->one(FLERR, failure.what());
-  }
-
-  double *const *const f = atom->f;
-  for (std::size_t k = 0; k < atom_of_.size(); ++k)
-    for (std::size_t d = 0; d < 3; ++d) f[atom_of_[k]][d] += result.forces[3 * k + d];
-
-  // Only centres: the model has energies for its other atoms as well, but those belong to other ranks.
-  const auto num_centres = static_cast<std::size_t>(graph_.num_centres);
-  double energy = 0.0;
-  for (std::size_t k = 0; k < num_centres; ++k) energy += result.atomic_energy[k];
-  if (!std::isfinite(energy)) stop_at_bad_energy(result);
-  if (eflag_global) eng_vdwl += energy;
-  if (eflag_atom)
-    for (std::size_t k = 0; k < num_centres; ++k) eatom[atom_of_[k]] += result.atomic_energy[k];
-  if (vflag_global) {
-    const double *const v = result.virial;
-    const double voigt[6] = {v[0], v[4], v[8], v[1], v[2], v[5]};
-    for (int k = 0; k < 6; ++k) virial[k] += voigt[k];
-  }
-}
-
-void PairMLIP::stop_at_bad_energy(const mlip::Prediction &result) const {
-  std::size_t k = 0;
-  while (k + 1 < static_cast<std::size_t>(graph_.num_centres) && std::isfinite(result.atomic_energy[k])) ++k;
-  error->one(
-      FLERR,
-      "{}: the energy of the atom with ID {} is {} at step {}: atoms are too close or the time step is "
-      "too long",
-      style(), atom->tag[atom_of_[k]], result.atomic_energy[k], update->ntimestep);
-}
-
-std::int64_t PairMLIP::add_atom(int i) {
-  const auto index = graph_.add_atom(atom->x[i], model_type_[static_cast<std::size_t>(atom->type[i])]);
-  atom_of_.push_back(i);
-  graph_index_[static_cast<std::size_t>(i)] = index;
-  return index;
-}
-
-void PairMLIP::add_centres() {
-  graph_.clear();
-  atom_of_.clear();
-  graph_index_.assign(static_cast<std::size_t>(atom->nlocal + atom->nghost), -1);
-  for (int ii = 0; ii < list->inum; ++ii) add_atom(list->ilist[ii]);
-  graph_.num_centres = graph_.num_atoms();
-}
-
 double PairMLIP::memory_usage() {
   return Pair::memory_usage() + graph_.memory_usage() +
          static_cast<double>(atom_of_.capacity() * sizeof(int)) +
-         static_cast<double>(graph_index_.capacity() * sizeof(std::int64_t));
-}
-
-void PairMLIP::log_provenance() const {
-  if (comm->me != 0) return;
-  const auto &model = model_->metadata();
-  std::string types;
-  for (int type = 1; type <= atom->ntypes; ++type) {
-    const int index = model_type_[static_cast<std::size_t>(type)];
-    types += (type > 1 ? ", " : "") + std::to_string(type) + " = " +
-             (index < 0 ? "NULL" : model.type_names[static_cast<std::size_t>(index)]);
-  }
-  utils::logmesg(lmp, "{}: {}\n  atom types {}; cutoff {} Angstrom; precision {}\n", style(), model.file,
-                 types, model.r_max, model.dtype.empty() ? "unknown" : model.dtype);
-  utils::logmesg(lmp, "  {}, {} thread(s) per rank{}\n", model_->description(), comm->nthreads,
-                 model.threads.empty() ? "" : ", compiled for " + model.threads);
-  // The number of threads is part of the compiled code: it stays as it is whatever the run asks for.
-  if (!model.threads.empty() && model.threads != std::to_string(comm->nthreads))
-    error->warning(
-        FLERR,
-        "model file '{}' was compiled for {} thread(s), but each rank has {}: set OMP_NUM_THREADS={} or "
-        "compile it with nequip-compile --threads {}",
-        model.file, model.threads, comm->nthreads, model.threads, comm->nthreads);
+         static_cast<double>(graph_index_.capacity() * sizeof(std::int64_t)) +
+         static_cast<double>(ghost_rows_.capacity() * sizeof(double));
 }
 
 void PairMLIP::stop_everywhere_if(const std::string &problem) const {

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,8 @@ BIN = Path(sys.executable).parent
 TYPES = ("Cu", "Au")
 MASSES = {"Cu": 63.546, "Au": 196.97}
 EV_PER_A3_IN_BAR = 1.6021765e6  # LAMMPS's own constant for metal units
+KCAL_PER_A3_IN_ATM = 68568.415  # and for real units
+KCAL_PER_EV = 23.060549
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,13 @@ class LammpsError(AssertionError):
 class Input:
     """The parts of an input script that a test may want to change."""
 
-    style: str
+    style: str  # with its options
     model_file: Path | str
     names: Sequence[str] = TYPES
     units: str = "metal"
     newton: str = "on"
     boundary: str | None = None
+    before_box: Sequence[str] = ()
     setup: Sequence[str] = ()  # before pair_style
     pair: Sequence[str] | None = None  # instead of pair_style and pair_coeff
     run: Sequence[str] = ("run 0",)
@@ -72,13 +75,26 @@ class Input:
     per_atom: Sequence[str] = field(default=("compute pe all pe/atom",))
 
 
-def lammps(folder: Path, commands: Sequence[str], ranks: int = 1, env: dict[str, str] | None = None) -> str:
-    """Run an input script in `folder` with the environment's `lmp`; its output, or LammpsError with it."""
+def environment_lmp(ranks: int) -> list[str]:
+    """The command that starts the environment's LAMMPS."""
+    program = [str(BIN / "lmp")]
+    return [str(BIN / "mpirun"), "-np", str(ranks), *program] if ranks > 1 else program
+
+
+def lammps(
+    folder: Path,
+    commands: Sequence[str],
+    ranks: int = 1,
+    env: dict[str, str] | None = None,
+    start: Callable[[int], list[str]] = environment_lmp,
+) -> str:
+    """Run an input script in `folder` with the environment's `lmp`; its output, or LammpsError with it.
+
+    `start` gives the command that starts another LAMMPS on a number of ranks.
+    """
     script = folder / "in.lammps"
     script.write_text("\n".join(commands) + "\n")
-    program = [str(BIN / "lmp"), "-in", script.name, "-log", "log.lammps"]
-    if ranks > 1:
-        program = [str(BIN / "mpirun"), "-np", str(ranks), *program]
+    program = [*start(ranks), "-in", script.name, "-log", "log.lammps"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     done = subprocess.run(
         program, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
@@ -100,6 +116,7 @@ def script(
         "atom_style atomic",
         f"newton {spec.newton}",
         f"boundary {spec.boundary or boundary}",
+        *spec.before_box,
         f"read_data {data_file}",
         *spec.setup,
         *pair,
@@ -141,6 +158,7 @@ def run_cases(
     names: Sequence[str] = TYPES,
     ranks: int = 1,
     env: dict[str, str] | None = None,
+    start: Callable[[int], list[str]] = environment_lmp,
     **changes: object,
 ) -> list[Result]:
     """The same for several geometries by a single LAMMPS, which is cleared between them."""
@@ -155,7 +173,7 @@ def run_cases(
         if number:
             commands += ["clear", f"print '{_NEXT_CASE}'"]
         commands += script(spec, f"{number}.data", boundary, f"{number}.dump")
-    output = lammps(folder, commands, ranks, env)
+    output = lammps(folder, commands, ranks, env, start)
     parts = output.split(_NEXT_CASE)
     assert len(parts) == len(cases)
     dumps = [folder / f"{number}.dump" for number in range(len(cases))]
@@ -171,6 +189,9 @@ def _prism(case: Case) -> Prism:
 
 def _read_result(dump: Path, case: Case, output: str) -> Result:
     prism = _prism(case)
+    eV, pressure_unit = (
+        (KCAL_PER_EV, KCAL_PER_A3_IN_ATM) if "Unit style    : real" in output else (1.0, EV_PER_A3_IN_BAR)
+    )
     table = np.array([line.split() for line in dump.read_text().splitlines()[9:]], dtype=float)
     order = np.argsort(np.argsort([i for k, i in enumerate(_ids(case)) if k not in case.deleted]))
     table = table[order]
@@ -180,11 +201,11 @@ def _read_result(dump: Path, case: Case, output: str) -> Result:
         xx, yy, zz, xy, xz, yz = (thermo[f"c_virial[{k}]"][-1] for k in range(1, 7))
         in_box_frame = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
         turn = prism.rot_mat
-        virial = turn @ in_box_frame @ turn.T * thermo["Volume"][-1] / EV_PER_A3_IN_BAR
+        virial = turn @ in_box_frame @ turn.T * thermo["Volume"][-1] / (pressure_unit * eV)
     return Result(
-        energy=float(thermo["PotEng"][-1]),
-        energies=table[:, 7],
-        forces=prism.vector_to_ase(table[:, 4:7]),
+        energy=float(thermo["PotEng"][-1]) / eV,
+        energies=table[:, 7] / eV,
+        forces=prism.vector_to_ase(table[:, 4:7]) / eV,
         virial=virial,
         positions=prism.vector_to_ase(table[:, 1:4]),
         thermo=thermo,

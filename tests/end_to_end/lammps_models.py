@@ -32,11 +32,6 @@ class LammpsModel:
     tolerance: float  # eV per atom, eV/Å, eV per atom for the virial
     cutoffs: np.ndarray  # Å, by types of (centre, neighbour)
 
-    @property
-    def newton(self) -> str:
-        """The newton setting users of the reference have in their inputs."""
-        return "off" if self.style == "nequip" else "on"
-
 
 def toy(style: str) -> Callable[[Path], LammpsModel]:
     """Builder of the analytic potential as TorchScript."""
@@ -76,8 +71,3 @@ BUILDERS: dict[str, Callable[[Path], LammpsModel]] = {
         for mode in ("torchscript", "aotinductor")
     },
 }
-
-
-def names_of(style: str) -> list[str]:
-    """The builders of models for one pair style."""
-    return [name for name in BUILDERS if style in name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,52 +13,53 @@ from ase.neighborlist import neighbor_list
 
 from tests.physics import TOLERANCES, assert_bound_and_conserved, energy_drift
 
-from .lammps_cases import CASES, Case, Result, alloy, lammps, run_cases, run_lammps, tiny_cell, triclinic
-from .lammps_models import BUILDERS, LammpsModel, names_of
+from .lammps_cases import CASES, Case, Result, alloy, run_cases, run_lammps, tiny_cell, triclinic
+from .lammps_models import BUILDERS, LammpsModel
 from .toy_potential import R_MAX, Expected
 
-# Networks as TorchScript run the same code of the pair style as those of AOTInductor, so one number of ranks will do.
-RANKS = {
-    name: (1,) if "nequip" in name else (2,) if "-float" in name and "torchscript" in name else (1, 2, 4)
-    for name in BUILDERS
-}
+# model, options of the style, ranks, newton; tests/end_to_end/test_lammps_exchange.py has more of the exchanges
+RUNS = [
+    ("toy-allegro-torchscript", "", 1, "on"),
+    ("toy-allegro-torchscript", "", 2, "off"),
+    ("toy-allegro-torchscript", "", 4, "on"),
+    ("toy-nequip-torchscript", "", 1, "off"),
+    ("toy-nequip-torchscript", " exchange extended", 2, "on"),
+    ("toy-nequip-torchscript", " exchange staged", 2, "off"),
+    ("allegro-float64-aotinductor", "", 1, "off"),
+    ("allegro-float64-aotinductor", "", 2, "on"),
+    ("allegro-float32-aotinductor", "", 2, "off"),
+    ("allegro-float64-torchscript", "", 2, "on"),
+    ("allegro-float32-torchscript", "", 1, "on"),
+    ("nequip-float64-aotinductor", "", 1, "off"),
+    ("nequip-float64-aotinductor", " exchange staged", 2, "on"),
+    ("nequip-float32-aotinductor", "", 1, "on"),
+    ("nequip-float32-aotinductor", " exchange extended", 2, "off"),
+    ("nequip-float64-torchscript", " exchange extended", 2, "on"),
+    ("nequip-float32-torchscript", " exchange staged", 2, "off"),
+]
 # more ranks than cores take long
 CASES_ON_FOUR_RANKS = ("orthogonal", "slab", "all atoms in a corner", "huge atom IDs")
-
-_built: dict[str, LammpsModel] = {}
-
-
-def build(name: str, tmp_path_factory: pytest.TempPathFactory) -> LammpsModel:
-    """Each model is written once per session."""
-    if name not in _built:
-        _built[name] = BUILDERS[name](tmp_path_factory.mktemp("model"))
-    return _built[name]
+Build = Callable[[str], LammpsModel]
 
 
 @pytest.fixture(params=list(BUILDERS))
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LammpsModel:
-    return build(request.param, tmp_path_factory)
+def model(request: pytest.FixtureRequest, build: Build) -> LammpsModel:
+    return build(request.param)
 
 
 @pytest.fixture(
-    params=[(name, ranks) for name in BUILDERS for ranks in RANKS[name] if ranks <= 2],
-    ids=lambda param: f"{param[0]}-{param[1]}",
+    params=[run for run in RUNS if run[2] <= 2 and ("toy" in run[0] or "aotinductor" in run[0])],
+    ids=lambda run: f"{run[0]}{run[1]}-{run[2]}".replace(" ", "-"),
 )
-def model_on_ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[LammpsModel, int]:
-    """A model, and numbers of ranks it runs on."""
-    name, ranks = request.param
-    return build(name, tmp_path_factory), ranks
-
-
-@pytest.fixture(params=names_of("nequip"))
-def message_passing_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LammpsModel:
-    """A model that needs the whole system on one rank."""
-    return build(request.param, tmp_path_factory)
+def setting(request: pytest.FixtureRequest, build: Build) -> tuple[LammpsModel, dict[str, object]]:
+    """A model, and the options of `run` for it."""
+    name, options, ranks, newton = request.param
+    model = build(name)
+    return model, {"style": model.style + options, "ranks": ranks, "newton": newton}
 
 
 def run(folder: Path, model: LammpsModel, atoms: Atoms | Case, **options: object) -> Result:
-    options = {"newton": model.newton, **options}
-    return run_lammps(folder, model.file, model.style, atoms, **options)  # type: ignore[arg-type]
+    return run_lammps(folder, model.file, **{"style": model.style, "atoms": atoms, **options})  # type: ignore[arg-type]
 
 
 def assert_equal(result: Result, expected: Expected, tolerance: float) -> None:
@@ -68,24 +70,28 @@ def assert_equal(result: Result, expected: Expected, tolerance: float) -> None:
     np.testing.assert_allclose(result.virial, expected.virial, rtol=0, atol=tolerance * atoms)
 
 
-@pytest.mark.parametrize("name, ranks", [(name, ranks) for name in BUILDERS for ranks in RANKS[name]])
+@pytest.mark.parametrize("name, options, ranks, newton", RUNS)
 def test_energy_forces_and_virial_are_those_of_the_model_on_any_number_of_ranks(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, subtests: pytest.Subtests, name: str, ranks: int
+    tmp_path: Path, build: Build, subtests: pytest.Subtests, name: str, options: str, ranks: int, newton: str
 ) -> None:
-    model = build(name, tmp_path_factory)
+    model = build(name)
     cases = [case for case in CASES if ranks <= 2 or case.name in CASES_ON_FOUR_RANKS]
-    results = run_cases(tmp_path, model.file, model.style, cases, ranks=ranks, newton=model.newton)
+    results = run_cases(tmp_path, model.file, model.style + options, cases, ranks=ranks, newton=newton)
     for case, result in zip(cases, results, strict=True):
         with subtests.test(case.name):
             assert_equal(result, model.reference(case.remaining), model.tolerance)
 
 
-@pytest.mark.parametrize("newton", ["on", "off"])
-def test_message_passing_models_run_with_either_newton_setting(
-    tmp_path: Path, message_passing_model: LammpsModel, newton: str
+@pytest.mark.parametrize("name, options, ranks, newton", [run for run in RUNS if "toy" in run[0]])
+def test_units_real_are_kcal_per_mol(
+    tmp_path: Path, build: Build, name: str, options: str, ranks: int, newton: str
 ) -> None:
-    result = run(tmp_path, message_passing_model, triclinic(), newton=newton)
-    assert_equal(result, message_passing_model.reference(triclinic()), message_passing_model.tolerance)
+    model = build(name)
+    result = run(
+        tmp_path, model, triclinic(), style=model.style + options, ranks=ranks, newton=newton, units="real"
+    )  # fmt: skip
+    assert_equal(result, model.reference(triclinic()), 1e-7)  # LAMMPS's constants have seven digits
+    assert result.output.count("units real: the model's eV times 23.060549") == 1
 
 
 def test_isolated_atoms_have_the_energy_of_their_type(tmp_path: Path, model: LammpsModel) -> None:
@@ -118,27 +124,6 @@ def test_the_order_of_names_is_that_of_the_lammps_types(tmp_path: Path, model: L
     assert_equal(run(tmp_path, model, atoms, names=("Au", "Cu")), model.reference(swapped), model.tolerance)
 
 
-def test_types_named_null_are_left_to_other_styles_of_a_hybrid(
-    tmp_path: Path, model_on_ranks: tuple[LammpsModel, int]
-) -> None:
-    model, ranks = model_on_ranks
-    atoms = alloy((2, 2, 3))
-    pair = (
-        f"pair_style hybrid/overlay {model.style} lj/cut 4.0",
-        f"pair_coeff * * {model.style} {model.file} Cu NULL",
-        "pair_coeff 1 2 lj/cut 0.0 2.5",
-        "pair_coeff 2 2 lj/cut 0.0 2.5",
-    )
-    result = run(tmp_path, model, atoms, pair=pair, ranks=ranks)
-    copper = atoms.symbols == "Cu"
-    expected = model.reference(atoms[copper])
-    assert result.energy == pytest.approx(expected.energy, abs=model.tolerance * len(atoms))
-    np.testing.assert_allclose(result.energies[copper], expected.energies, atol=model.tolerance)
-    np.testing.assert_allclose(result.forces[copper], expected.forces, atol=model.tolerance)
-    np.testing.assert_allclose(result.forces[~copper], 0, atol=model.tolerance)
-    np.testing.assert_allclose(result.virial, expected.virial, atol=model.tolerance * len(atoms))
-
-
 def test_edges_in_the_debug_log_are_the_pairs_within_the_cutoffs(tmp_path: Path, model: LammpsModel) -> None:
     atoms = alloy((2, 2, 2))
     output = run(tmp_path, model, atoms, env={"_NEQUIP_LOG_LEVEL": "DEBUG"}).output
@@ -164,16 +149,16 @@ def test_edges_in_the_debug_log_are_the_pairs_within_the_cutoffs(tmp_path: Path,
 
 
 def test_after_hot_dynamics_forces_are_still_those_of_the_model(
-    tmp_path: Path, model_on_ranks: tuple[LammpsModel, int]
+    tmp_path: Path, setting: tuple[LammpsModel, dict[str, object]]
 ) -> None:
     """Atoms change ranks and order, cross the boundary, and the box changes shape, many times over."""
-    model, ranks = model_on_ranks
+    model, options = setting
     atoms = triclinic(angle=0)  # final.data is in LAMMPS's orientation
     result = run(
         tmp_path,
         model,
         atoms,
-        ranks=ranks,
+        **options,
         run=(
             "velocity all create 2000 11",
             "neighbor 0.5 bin",
@@ -191,14 +176,14 @@ def test_after_hot_dynamics_forces_are_still_those_of_the_model(
     np.testing.assert_allclose(result.virial, expected.virial, atol=10 * model.tolerance * len(atoms))
 
 
-def test_a_thousand_nve_steps_conserve_energy(tmp_path: Path, model_on_ranks: tuple[LammpsModel, int]) -> None:
-    model, ranks = model_on_ranks
+def test_a_thousand_nve_steps_conserve_energy(tmp_path: Path, setting: tuple[LammpsModel, dict[str, object]]) -> None:
+    model, options = setting
     atoms = alloy((2, 2, 2))
     result = run(
         tmp_path,
         model,
         atoms,
-        ranks=ranks,
+        **options,
         thermo=10,
         virial=False,
         run=(
@@ -211,44 +196,9 @@ def test_a_thousand_nve_steps_conserve_energy(tmp_path: Path, model_on_ranks: tu
     total = result.thermo["TotEng"]
     drift, spread = energy_drift(total, np.arange(len(total)) * 0.01, len(atoms))
     assert len(total) == 101
-    what = f"LAMMPS, {model.file.name} on {ranks} rank(s)"
+    what = f"LAMMPS, {options['style']}, {model.file.name} on {options['ranks']} rank(s)"
     temperature = float(result.thermo["Temp"].mean())
     assert_bound_and_conserved(drift, spread, temperature, TOLERANCES["float64"], what)
-
-
-@pytest.mark.parametrize("name", [name for name in BUILDERS if "torchscript" not in name or "toy" in name])
-def test_a_restarted_run_equals_an_uninterrupted_one(
-    tmp_path: Path, name: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Restarted on another number of ranks, where the model allows more than one."""
-    model = build(name, tmp_path_factory)
-    atoms = alloy((2, 2, 2))
-    straight, restarted = tmp_path / "straight", tmp_path / "restarted"
-    for folder in (straight, restarted):
-        folder.mkdir()
-    whole = run(
-        straight,
-        model,
-        atoms,
-        run=("velocity all create 600 7", "fix 1 all nve", "run 40", "write_restart half.restart", "run 40"),
-    )
-    (straight / "half.restart").rename(restarted / "half.restart")
-    commands = [
-        f"newton {model.newton}",
-        "read_restart half.restart",
-        f"pair_style {model.style}",
-        f"pair_coeff * * {model.file} Cu Au",
-        "compute pe all pe/atom",
-        "fix 1 all nve",
-        "run 40",
-        "write_dump all custom final.dump id x y z fx fy fz c_pe modify format float %.16g sort id",
-    ]
-    lammps(restarted, commands, ranks=2 if model.style == "allegro" else 1)
-    found = np.loadtxt(restarted / "final.dump", skiprows=9)
-    # sums in another order differ in the last digit, and 40 steps of chaos make that a few more
-    np.testing.assert_allclose(found[:, 1:4], whole.positions, rtol=0, atol=model.tolerance)
-    np.testing.assert_allclose(found[:, 4:7], whole.forces, rtol=0, atol=10 * model.tolerance)
-    np.testing.assert_allclose(found[:, 7], whole.energies, rtol=0, atol=model.tolerance)
 
 
 def read_final(folder: Path, atoms: Atoms) -> Atoms:
@@ -256,3 +206,27 @@ def read_final(folder: Path, atoms: Atoms) -> Atoms:
     final = read(folder / "final.data", format="lammps-data", atom_style="atomic", sort_by_id=True)
     final.symbols[:] = atoms.symbols
     return final
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, options, ranks",
+    [
+        ("toy-allegro-torchscript", "", 2),
+        ("toy-nequip-torchscript", " exchange staged", 2),
+        ("toy-nequip-torchscript", "", 1),
+    ],
+)
+def test_twenty_thousand_nve_steps_conserve_energy(
+    tmp_path: Path, build: Build, name: str, options: str, ranks: int
+) -> None:
+    model = build(name)
+    atoms = alloy((2, 2, 2))
+    dynamics = ("velocity all create 300 7", "timestep 0.001", "fix 1 all nve", "run 20000")
+    result = run(
+        tmp_path, model, atoms, style=model.style + options, ranks=ranks, thermo=50, virial=False, run=dynamics
+    )  # fmt: skip
+    total = result.thermo["TotEng"]
+    drift, spread = energy_drift(total, np.arange(len(total)) * 0.05, len(atoms))
+    what = f"LAMMPS, 20000 steps, {model.style}{options}, {model.file.name} on {ranks} rank(s)"
+    assert_bound_and_conserved(drift, spread, float(result.thermo["Temp"].mean()), TOLERANCES["float64"], what)

@@ -5,6 +5,8 @@
 
 #pragma once
 
+#include "model.h"
+
 #include <cstdint>
 #include <vector>
 
@@ -42,14 +44,14 @@ class AtomGraph {
 
   std::int64_t num_atoms() const { return static_cast<std::int64_t>(type_.size()); }
   std::int64_t num_edges() const { return static_cast<std::int64_t>(centre_.size()); }
-  double *positions() { return position_.data(); }
-  std::int64_t *types() { return type_.data(); }
-  std::int64_t *edge_index() { return edge_index_.data(); }
-  double *shifts() { return shift_.data(); }
+  bool has_shifts() const { return !shift_.empty(); }
   const double *position(std::int64_t atom) const { return position_.data() + 3 * atom; }
   std::int64_t centre(std::int64_t edge) const { return centre_[static_cast<std::size_t>(edge)]; }
   std::int64_t neighbour(std::int64_t edge) const { return neighbour_[static_cast<std::size_t>(edge)]; }
   const double *shift(std::int64_t edge) const { return shift_.data() + 3 * edge; }
+
+  /// The arrays of the finished graph, for a model.
+  GraphView view() const;
 
   double memory_usage() const;
 

@@ -3,6 +3,7 @@
 #include "model_metadata.h"
 
 #include <algorithm>
+#include <cctype>
 #include <sstream>
 
 namespace mlip {
@@ -38,6 +39,22 @@ double number(const std::string &file, const std::string &key, const std::string
   return value;
 }
 
+/// The string under a key of a JSON object. The values asked for come first in what nequip-compile writes,
+/// before the model's config, whose keys could be the same.
+std::string json_string(const std::string &json, const std::string &key) {
+  auto at = json.find('"' + key + '"');
+  if (at == std::string::npos) return {};
+  at += key.size() + 2;
+  while (at < json.size() && (json[at] == ':' || std::isspace(static_cast<unsigned char>(json[at])))) ++at;
+  if (at >= json.size() || json[at] != '"') return {};
+  std::string value;
+  for (++at; at < json.size() && json[at] != '"'; ++at) {
+    if (json[at] == '\\' && at + 1 < json.size()) ++at;
+    value += json[at];
+  }
+  return value;
+}
+
 bool contains(const std::vector<std::string> &words, const std::string &word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
@@ -70,6 +87,23 @@ ModelMetadata ModelMetadata::parse(const std::string &file, const Entries &entri
   m.inputs = split_words(optional(entries, "nequip_aoti_inputs"));
   m.outputs = split_words(optional(entries, "nequip_aoti_outputs"));
 
+  m.has_ghost_types = optional(entries, "mlip_ghost_types") == "1";
+  m.has_stages = optional(entries, "mlip_stages") == "1";
+  m.provenance = optional(entries, "mlip_provenance");
+  const std::string layers = optional(entries, "mlip_num_layers");
+  if (!layers.empty()) m.num_layers = static_cast<int>(number(file, "mlip_num_layers", layers));
+  for (const auto &width : split_words(optional(entries, "mlip_layer_widths")))
+    m.layer_widths.push_back(static_cast<int>(number(file, "mlip_layer_widths", width)));
+  if (m.has_stages && static_cast<int>(m.layer_widths.size()) != m.num_layers - 1)
+    throw ModelError("model file '" + file + "' has " + std::to_string(m.layer_widths.size()) +
+                     " layer widths for " + std::to_string(m.num_layers) +
+                     " layers: compile the model again");
+  const auto memory = split_words(optional(entries, "mlip_memory"));
+  if (memory.size() == 2) {
+    m.bytes_per_atom = number(file, "mlip_memory", memory[0]);
+    m.bytes_per_edge = number(file, "mlip_memory", memory[1]);
+  }
+
   const std::size_t pairs = m.type_names.size() * m.type_names.size();
   const auto cutoffs = split_words(optional(entries, "per_edge_type_cutoff"));
   if (cutoffs.empty()) {
@@ -84,9 +118,41 @@ ModelMetadata ModelMetadata::parse(const std::string &file, const Entries &entri
   return m;
 }
 
+const std::vector<std::string> &ModelMetadata::keys() {
+  static const std::vector<std::string> names{"r_max",
+                                              "type_names",
+                                              "model_dtype",
+                                              "allow_tf32",
+                                              "per_edge_type_cutoff",
+                                              "num_threads",
+                                              "nequip_aoti_inputs",
+                                              "nequip_aoti_outputs",
+                                              "AOTI_DEVICE_KEY",
+                                              "AOTI_CPU_ISA",
+                                              "mlip_ghost_types",
+                                              "mlip_num_layers",
+                                              "mlip_layer_widths",
+                                              "mlip_stages",
+                                              "mlip_memory",
+                                              "mlip_provenance"};
+  return names;
+}
+
 int ModelMetadata::type_index(const std::string &name) const {
   const auto found = std::find(type_names.begin(), type_names.end(), name);
   return found == type_names.end() ? -1 : static_cast<int>(found - type_names.begin());
+}
+
+std::string ModelMetadata::provenance_line() const {
+  std::string line;
+  const auto add = [&](const std::string &prefix, const std::string &value) {
+    if (!value.empty()) line += (line.empty() ? "" : ", ") + prefix + value;
+  };
+  add("mlip ", json_string(provenance, "mlip"));
+  add("torch ", json_string(provenance, "torch"));
+  add("", json_string(provenance, "date"));
+  add("from ", json_string(provenance, "source"));
+  return line;
 }
 
 void ModelMetadata::require(const CompileTarget &target) const {

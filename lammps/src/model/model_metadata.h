@@ -11,7 +11,7 @@
 
 namespace mlip {
 
-/// Everything that can be wrong with a model file, as one sentence for the user.
+/// Everything that can be wrong with a model file or its evaluation, as one sentence for the user.
 class ModelError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -40,8 +40,21 @@ struct ModelMetadata {
   std::vector<std::string> inputs;
   std::vector<std::string> outputs;
 
+  bool has_ghost_types = false;  ///< takes types t + num_types: atoms whose energy is not counted
+  int num_layers = 0;            ///< interaction layers; 0 where the file does not say
+  std::vector<int> layer_widths; ///< D_1 ... D_{L-1}: features per atom between layers
+  bool has_stages = false;       ///< holds the pieces to run layer by layer
+  double bytes_per_atom = 0.0;   ///< GPU memory of an evaluation; 0 where unknown
+  double bytes_per_edge = 0.0;
+  std::string provenance; ///< JSON; empty where the file does not say
+
   static ModelMetadata parse(const std::string &file,
                              const std::unordered_map<std::string, std::string> &entries);
+
+  /// The keys parse() looks for.
+  static const std::vector<std::string> &keys();
+
+  int num_types() const { return static_cast<int>(type_names.size()); }
 
   /// Index of a type name in the model, -1 where the model has none of that name.
   int type_index(const std::string &name) const;
@@ -53,6 +66,9 @@ struct ModelMetadata {
 
   /// Throws unless the model was compiled for this target.
   void require(const CompileTarget &target) const;
+
+  /// "mlip 0.1.0, torch 2.13.0, 2026-11-20, best.ckpt": what `provenance` says, or empty.
+  std::string provenance_line() const;
 };
 
 std::vector<std::string> split_words(const std::string &text);

@@ -46,40 +46,43 @@ class UnpackFolder {
   std::filesystem::path folder_;
 };
 
-constexpr const char *model_name = "model"; // the name torch gives the only model of a package
-
 class AotInductorModel : public TorchModel {
  public:
-  AotInductorModel(const std::string &file, const CompileTarget &target, int rank_on_node)
+  AotInductorModel(const std::string &file, const CompileTarget &target, const DeviceRequest &request)
       : TorchModel(target, "AOTInductor") {
     // Read first, so that a file for another device is refused in our words and not in the loader's.
-    accept(ModelMetadata::parse(file, AOTIModelPackageLoader::load_metadata_from_package(file, model_name)),
-           rank_on_node);
-    // One rank runs one step at a time: the loader's lock and its second copy of the weights serve nobody.
-    std::optional<UnpackFolder> unpacked;
-    if (device().is_cpu()) unpacked.emplace(); // GPU kernels are read from the folder when they first run
-    loader_ = std::make_unique<AOTIModelPackageLoader>(file, model_name, /*run_single_threaded=*/true,
-                                                       /*num_runners=*/1, device().index());
+    accept(ModelMetadata::parse(file, AOTIModelPackageLoader::load_metadata_from_package(file, whole_model)),
+           request);
+    load_parts({whole_model});
   }
 
  protected:
-  std::vector<at::Tensor> run(NamedTensors named) override {
+  void load_parts(const std::vector<std::string> &parts) override {
+    std::optional<UnpackFolder> unpacked;
+    if (device().is_cpu()) unpacked.emplace(); // GPU kernels are read from the folder when they first run
+    for (const auto &part : parts)             // one runner: one rank runs one step at a time
+      parts_[part] = std::make_unique<AOTIModelPackageLoader>(
+          metadata().file, part, /*run_single_threaded=*/true, /*num_runners=*/1, device().index());
+  }
+
+  std::vector<at::Tensor> run(const std::string &part, NamedTensors named,
+                              const std::vector<std::string> & /*outputs*/) override {
     const at::NoGradGuard no_grad;
-    inputs_.clear();
-    for (auto &[name, tensor] : named) inputs_.push_back(std::move(tensor));
-    return loader_->run(inputs_);
+    std::vector<at::Tensor> inputs;
+    inputs.reserve(named.size());
+    for (auto &[name, tensor] : named) inputs.push_back(std::move(tensor));
+    return parts_.at(part)->boxed_run(std::move(inputs));
   }
 
  private:
-  std::unique_ptr<AOTIModelPackageLoader> loader_;
-  std::vector<at::Tensor> inputs_;
+  std::map<std::string, std::unique_ptr<AOTIModelPackageLoader>> parts_;
 };
 
 } // namespace
 
 std::unique_ptr<Model> open_aotinductor(const std::string &file, const CompileTarget &target,
-                                        int rank_on_node) {
-  return std::make_unique<AotInductorModel>(file, target, rank_on_node);
+                                        const DeviceRequest &request) {
+  return std::make_unique<AotInductorModel>(file, target, request);
 }
 
 } // namespace mlip

@@ -40,6 +40,20 @@ void AtomGraph::finish(double r_max, bool with_shifts) {
   std::copy(neighbour_.begin(), neighbour_.end(), edge_index_.begin() + num_edges());
 }
 
+GraphView AtomGraph::view() const {
+  GraphView view;
+  view.num_atoms = num_atoms();
+  view.num_edges = num_edges();
+  view.position = position_.data();
+  view.type = type_.data();
+  view.edge_index = edge_index_.data();
+  if (has_shifts()) {
+    view.edge_cell_shift = shift_.data();
+    view.cell = cell;
+  }
+  return view;
+}
+
 double AtomGraph::memory_usage() const {
   return static_cast<double>(
       (position_.capacity() + shift_.capacity()) * sizeof(double) +
