@@ -5,8 +5,7 @@
 //
 //     pair_style allegro|nequip [device auto|cpu|cuda|cuda:N] [tf32 model|on|off]
 //                               [exchange auto|extended|staged] [layers N]      (the last two: nequip only)
-//     pair_coeff * * FILE name ...                                              (a name or NULL per atom
-//     type)
+//     pair_coeff * * FILE name ...              (a name or NULL per atom type)
 
 #pragma once
 

@@ -3,19 +3,14 @@
 // pair style nequip: models that pass messages in L layers. An atom's energy depends on neighbours of
 // neighbours, L times. How the ranks come by what they need of each other:
 //
-//   periodic  One rank holds the whole system as a periodic graph: an edge to a ghost becomes an edge to the
-//   atom it
-//             is an image of, with the lattice vectors between the two.
-//   extended  Ghosts within L cutoffs, with edges of their own where a message of theirs counts. Every rank
-//   computes
-//             the messages of its ghosts itself. The energy of ghosts is not counted, and forces on them go
-//             home.
-//   staged    Ghosts within one cutoff. After each layer the features of atoms are sent to their ghosts, and
-//   on the
-//             way back the derivatives by the features of ghosts are sent home. Nothing is computed twice.
-//   complete  For files that count the energy of every atom they are given, those of the reference: ghosts
-//   within 2 L
-//             cutoffs, so that forces on this rank's own atoms are complete. Those on ghosts are dropped.
+// - periodic: one rank holds the whole system as a periodic graph: an edge to a ghost becomes an edge to the
+//   atom it is an image of, with the lattice vectors between the two.
+// - extended: ghosts within L cutoffs, with edges of their own where a message of theirs counts. Every rank
+//   computes the messages of its ghosts itself. The energy of ghosts is not counted; forces on them go home.
+// - staged: ghosts within one cutoff. After each layer the features of atoms are sent to their ghosts, and on
+//   the way back the derivatives by the features of ghosts are sent home. Nothing is computed twice.
+// - complete: for files that count the energy of every atom they are given, those of the reference: ghosts
+//   within 2 L cutoffs, so that forces on this rank's own atoms are complete. Those on ghosts are dropped.
 //
 // One rank takes the periodic graph. Several take the staged exchange if the file can do it and the extended
 // one would have to compute more than half as many atoms again as a rank has; else the extended one, or the
