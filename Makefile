@@ -49,6 +49,16 @@ demo-dhfr: setup lmp ## a protein in water (DHFR_PDB) in LAMMPS with Kokkos, 20 
 	@$(in_venv) $(python) -m mlip.cli.demo_dhfr --pdb "$(DHFR_PDB)" --lmp lammps/run-lmp --input lammps/examples/demo.in \
 		--output "$(OUTPUT)-dhfr" $(DHFR_ARGS)
 
+##@ LAMMPS from source
+
+.PHONY: lmp
+lmp: setup ## LAMMPS with KOKKOS, ML-IAP in Python and the pair styles, as recipes/lammps.yaml says
+	@$(python) lammps/build_lmp
+
+.PHONY: lmp-run
+lmp-run: ## run it: ARGS="-h", or with more MPI ranks lammps/run-lmp -n 2 -in in.lammps
+	@lammps/run-lmp $(ARGS)
+
 ##@ Checks
 
 .PHONY: test
