@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 
 from mlip.config.instantiate import instantiate
-from mlip.data.datasets import random_split
+from mlip.data.batch_budget import BatchBudget
 from mlip.data.errors import DataError
 from mlip.data.frame import Batch, Frame, collate
-from mlip.data.sampler import EpochSampler
+from mlip.data.sampler import EpochSampler, SharedSampler
+from mlip.data.splits import random_split
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset
@@ -36,7 +38,9 @@ class NequIPDataModule(LightningDataModule):
         test_dataset: one or a list.
         predict_dataset: one or a list.
         split_dataset: one or a list of ``{dataset: ..., train: n, val: n, ...}``, numbers of frames or fractions.
-        train_dataloader: keyword arguments of the loader, ``_target_`` torch's by default.
+        train_dataloader: keyword arguments of the loader, ``_target_`` torch's by default. In place of ``batch_size``,
+            ``batch_sampler: {_target_: mlip.data.batch_budget.BatchBudget, max_atoms: ...}`` makes batches by atoms or
+            edges, shuffled anew in every epoch.
         val_dataloader: as ``train_dataloader``.
         test_dataloader: as ``train_dataloader``.
         predict_dataloader: as ``train_dataloader``.
@@ -85,7 +89,7 @@ class NequIPDataModule(LightningDataModule):
             )
         self.stats_manager: DataStatisticsManager | None = instantiate(stats_manager) if stats_manager else None
         self._datasets: dict[str, list[Dataset[Frame]]] | None = None
-        self._sampler: EpochSampler | None = None
+        self._sampler: SharedSampler | None = None
         self._resume: tuple[int, int] | None = None
 
     @property
@@ -99,7 +103,11 @@ class NequIPDataModule(LightningDataModule):
         """Read the data, once."""
         _ = self.datasets
 
+    def prepare_data(self) -> None:
+        """Download what is not there yet; nothing for data that have no source."""
+
     def _read(self) -> dict[str, list[Dataset[Frame]]]:
+        self.prepare_data()
         found = {part: [instantiate(config) for config in self._given[part]] for part in PARTS}
         for split in self._splits:
             if "dataset" not in split:
@@ -120,7 +128,13 @@ class NequIPDataModule(LightningDataModule):
             )
         dataset = self.datasets["train"][0]
         config = dict(self._loader_configs["train"])
-        self._sampler = EpochSampler(len(dataset), self.seed, bool(config.pop("shuffle", False)))  # type: ignore[arg-type]
+        shuffle = bool(config.pop("shuffle", False))
+        budget = _budget(config)
+        if budget is not None:
+            self._sampler = replace(budget, shuffle=True).sampler(dataset, self.seed)
+            config = _without_batch_size(config)
+        else:
+            self._sampler = EpochSampler(len(dataset), self.seed, shuffle)  # type: ignore[arg-type]
         if self._resume is not None:
             self._sampler.resume_at(*self._resume)
             self._resume = None
@@ -139,7 +153,15 @@ class NequIPDataModule(LightningDataModule):
         return self._loaders("predict")
 
     def _loaders(self, part: str) -> list[DataLoader[Batch]]:
-        return [self._loader(dataset, self._loader_configs[part]) for dataset in self.datasets[part]]
+        config = self._loader_configs[part]
+        budget = _budget(config)
+        if budget is None:
+            return [self._loader(dataset, config) for dataset in self.datasets[part]]
+        rest = _without_batch_size(config)
+        return [
+            self._loader(dataset, {**rest, "sampler": budget.sampler(dataset, self.seed)})
+            for dataset in self.datasets[part]
+        ]
 
     def _loader(self, dataset: Dataset[Frame], config: Config) -> DataLoader[Batch]:
         defaults = {"_target_": "torch.utils.data.DataLoader", "collate_fn": collate}
@@ -173,7 +195,8 @@ class NequIPDataModule(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the training data go on from there."""
         if state_dict:
-            batch_size = int(self._loader_configs["train"].get("batch_size", 1))
+            config = self._loader_configs["train"]
+            batch_size = 1 if _budget(config) else int(config.get("batch_size", 1))  # a budget counts in batches
             self._resume = (state_dict["epoch"], state_dict["num_batches"] * batch_size)
 
 
@@ -230,6 +253,27 @@ class ASEDataModule(NequIPDataModule):
             parts = {key: value for key, value in split.items() if key != "file_path"}
             splits.append({"dataset": {**reading, "file_path": split["file_path"]}, **parts})
         super().__init__(seed, split_dataset=splits, **kwargs)
+
+
+def _budget(loader: Config) -> BatchBudget | None:
+    """The budget of a loader's config, if it has one."""
+    if loader.get("batch_sampler") is None:
+        return None
+    budget = instantiate(loader["batch_sampler"])
+    if not isinstance(budget, BatchBudget):
+        raise DataError(
+            "the batch_sampler of a dataloader must be mlip.data.batch_budget.BatchBudget (max_atoms, max_edges): "
+            "other samplers are set by the data module"
+        )
+    return budget
+
+
+def _without_batch_size(loader: Config) -> dict[str, Any]:
+    """The config of a loader whose sampler gives whole batches."""
+    if loader.get("batch_size") is not None:
+        raise DataError("a dataloader takes either batch_size or a BatchBudget as batch_sampler; remove one")
+    kept = {key: value for key, value in loader.items() if key not in ("batch_sampler", "shuffle", "drop_last")}
+    return {**kept, "batch_size": None}
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -1,65 +1,36 @@
-"""Data sets: frames ready for a model, by index. Frames are transformed once and kept in memory."""
+"""The public data sets: one class per kind of file, and generated ones for tests."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-import torch
-from torch.utils.data import Dataset, Subset
-
+from mlip.data.ase_file import ase_frames
 from mlip.data.errors import DataError
 from mlip.data.frame import Frame
-from mlip.data.read_ase import from_ase, read_frames
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from mlip.data.transforms import Transform
-
-
-class FrameDataset(Dataset[Frame]):
-    """Frames in memory, transformed once, when the data set is made: neighbour lists are not rebuilt every epoch.
-
-    Args:
-        frames: the frames as read.
-        transforms: applied to each in turn.
-        source: where they come from, for messages.
-
-    Raises:
-        DataError: a transform refuses a frame; the message names source and frame.
-    """
-
-    def __init__(self, frames: Sequence[Frame], transforms: Sequence[Transform] = (), source: str = "data") -> None:
-        self._frames = [_transformed(frame, transforms, f"{source}, frame {i}") for i, frame in enumerate(frames)]
-        self.source = source
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __getitem__(self, index: int) -> Frame:
-        return self._frames[index]
-
-
-def _transformed(frame: Frame, transforms: Sequence[Transform], where: str) -> Frame:
-    try:
-        for transform in transforms:
-            frame = transform(frame)
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from error
-    return frame
+from mlip.data.frame_dataset import CACHE_MIB, FrameDataset, plain_indices
+from mlip.data.frame_dict import frame_from_dict
+from mlip.data.hdf5_file import HDF5Frames
+from mlip.data.lmdb_file import LMDBFrames, write_lmdb
+from mlip.data.npz_file import NPZFrames
+from mlip.data.read_ase import from_ase
+from mlip.data.transforms import Transform
 
 
 class ASEDataset(FrameDataset):
     """The frames of a file ASE reads (extxyz, traj, vasprun.xml, ...).
 
+    Extxyz files and trajectories are read frame by frame; others are read at once, because ASE reads them so.
+
     Args:
         file_path: the file.
         transforms: applied to each frame, in order.
         ase_args: passed to ``ase.io.read``.
-        include_keys: further keys to carry along.
+        include_keys: further keys to carry along; ``"*"`` for all that hold numbers.
         exclude_keys: keys to leave out.
         key_mapping: key in the file -> public field name.
+        cache_mib: memory for transformed frames, MiB.
     """
 
     def __init__(
@@ -70,9 +41,116 @@ class ASEDataset(FrameDataset):
         include_keys: Sequence[str] = (),
         exclude_keys: Sequence[str] = (),
         key_mapping: Mapping[str, str] | None = None,
+        cache_mib: float = CACHE_MIB,
     ) -> None:
-        frames = read_frames(file_path, ase_args, key_mapping, include_keys, exclude_keys)
-        super().__init__(frames, transforms, str(file_path))
+        frames = ase_frames(file_path, ase_args, key_mapping, include_keys, exclude_keys)
+        super().__init__(frames, transforms, str(file_path), cache_mib)
+
+
+class NPZDataset(FrameDataset):
+    """The frames of an NPZ file: one molecule in many conformations.
+
+    Args:
+        file_path: the file.
+        transforms: applied to each frame, in order.
+        key_mapping: array in the file -> public field name; sGDML's names by default.
+        cache_mib: memory for transformed frames, MiB.
+    """
+
+    def __init__(
+        self,
+        file_path: str | Path,
+        transforms: Sequence[Transform] = (),
+        key_mapping: Mapping[str, str] | None = None,
+        cache_mib: float = CACHE_MIB,
+    ) -> None:
+        super().__init__(NPZFrames(file_path, key_mapping), transforms, str(file_path), cache_mib, prepare=False)
+
+
+class HDF5Dataset(FrameDataset):
+    """The frames of HDF5 files: groups of frames with equal numbers of atoms.
+
+    Args:
+        file_name: the file, or several separated by semicolons.
+        transforms: applied to each frame, in order.
+        key_mapping: array in a group -> public field name.
+        cache_mib: memory for transformed frames, MiB; none by default, since this format is for large data sets.
+    """
+
+    def __init__(
+        self,
+        file_name: str | Path,
+        transforms: Sequence[Transform] = (),
+        key_mapping: Mapping[str, str] | None = None,
+        cache_mib: float = 0.0,
+    ) -> None:
+        super().__init__(HDF5Frames(file_name, key_mapping), transforms, str(file_name), cache_mib, prepare=False)
+
+
+class NequIPLMDBDataset(FrameDataset):
+    """The frames of an LMDB file, ours or the NequIP framework's.
+
+    Args:
+        file_path: the file.
+        transforms: applied to each frame, in order.
+        exclude_keys: fields to leave out.
+        cache_mib: memory for transformed frames, MiB; none by default, since this format is for large data sets.
+    """
+
+    def __init__(
+        self,
+        file_path: str | Path,
+        transforms: Sequence[Transform] = (),
+        exclude_keys: Sequence[str] = (),
+        cache_mib: float = 0.0,
+    ) -> None:
+        self._file = LMDBFrames(file_path, exclude_keys)
+        super().__init__(self._file, transforms, str(file_path), cache_mib, prepare=False)
+
+    @classmethod
+    def save_from_iterator(
+        cls,
+        file_path: str | Path,
+        iterator: Iterable[Frame | Mapping[str, Any]],
+        map_size: int | None = None,  # noqa: ARG003 - as the docstring says
+        write_frequency: int | None = None,  # noqa: ARG003 - the same
+        extra_metadata: Sequence[Any] = (),
+    ) -> None:
+        """Write frames, or dictionaries of arrays by public field name, in our format.
+
+        Args:
+            file_path: where to; it appears whole or not at all.
+            iterator: the frames.
+            map_size: accepted for compatibility; the file grows as needed.
+            write_frequency: accepted for compatibility.
+            extra_metadata: objects with ``name``, ``extractor`` (of each item), ``reducer`` and ``initial``, whose
+                results ``get_metadata`` gives; anything JSON can hold.
+        """
+        found = {spec.name: spec.initial for spec in extra_metadata}
+
+        def frames() -> Iterable[Frame]:
+            for item in iterator:
+                for spec in extra_metadata:
+                    found[spec.name] = spec.reducer(found[spec.name], spec.extractor(item))
+                yield item if isinstance(item, Frame) else frame_from_dict(item)
+
+        write_lmdb(file_path, frames(), found)
+
+    def get_metadata(self, attr: str, idx: int | Sequence[int] | None = None) -> Any:
+        """An entry of the file's description, or its values for some frames; None when there is none of that name.
+
+        Args:
+            attr: ``num_frames``, ``num_atoms_per_entry``, or what was written with ``extra_metadata``.
+            idx: a frame, or several.
+        """
+        if attr == "num_atoms_per_entry":
+            values: Any = self.num_atoms(slice(None))
+        else:
+            values = self._file.metadata.get(attr)
+        if values is None or idx is None:
+            return values
+        plain = plain_indices(idx, len(self))
+        return [values[i] for i in plain] if isinstance(plain, list) else values[plain]
 
 
 class EMTTestDataset(FrameDataset):
@@ -80,7 +158,7 @@ class EMTTestDataset(FrameDataset):
 
     Args:
         transforms: applied to each frame, in order.
-        supercell: repetitions of the cubic unit cell.
+        supercell: repetitions of the orthorhombic unit cell of two atoms.
         sigma: standard deviation of the displacements, Å.
         element: an element EMT knows (Al, Cu, Ag, Au, Ni, Pd, Pt).
         num_frames: how many.
@@ -96,70 +174,39 @@ class EMTTestDataset(FrameDataset):
         num_frames: int = 10,
         seed: int = 123456,
     ) -> None:
-        from mlip.data.emt import rattled_crystals
-
-        structures = rattled_crystals(element, tuple(supercell), sigma, num_frames, seed)
-        super().__init__([from_ase(atoms) for atoms in structures], transforms, f"EMT {element}")
+        super().__init__(_emt_frames(supercell, sigma, element, num_frames, seed), transforms, f"EMT {element}")
 
 
-class SubsetByRandomSlice(Subset[Frame]):
-    """A slice of a shuffled data set.
+class LMDBTestDataset(NequIPLMDBDataset):
+    """The frames of :class:`EMTTestDataset`, written to an LMDB file and read from it; for tests.
 
     Args:
-        dataset: the whole.
-        start: first index after shuffling.
-        length: how many frames.
-        seed: of the shuffling.
+        file_path: where to write.
+        transforms: applied to each frame, in order.
+        supercell: as in :class:`EMTTestDataset`, like what follows.
+        sigma: standard deviation of the displacements, Å.
+        element: an element EMT knows.
+        num_frames: how many.
+        seed: of the displacements.
     """
 
-    def __init__(self, dataset: Dataset[Frame], start: int, length: int, seed: int) -> None:
-        size = len(dataset)  # type: ignore[arg-type]
-        if start < 0 or length < 1 or start + length > size:
-            raise DataError(f"SubsetByRandomSlice: start {start} and length {length} do not fit {size} frames")
-        order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
-        super().__init__(dataset, order[start : start + length].tolist())
+    def __init__(
+        self,
+        file_path: str | Path,
+        transforms: Sequence[Transform] = (),
+        supercell: Sequence[int] = (4, 4, 4),
+        sigma: float = 0.1,
+        element: str = "Cu",
+        num_frames: int = 10,
+        seed: int = 123456,
+    ) -> None:
+        write_lmdb(file_path, _emt_frames(supercell, sigma, element, num_frames, seed))
+        super().__init__(file_path, transforms)
 
 
-def random_split(dataset: Dataset[Frame], parts: Mapping[str, float], seed: int) -> dict[str, Subset[Frame]]:
-    """Disjoint random parts of a data set, the same for the same seed.
+def _emt_frames(supercell: Sequence[int], sigma: float, element: str, num_frames: int, seed: int) -> list[Frame]:
+    from mlip.data.emt import rattled_crystals
 
-    Args:
-        dataset: the whole.
-        parts: name -> number of frames (int) or fraction (float); what they leave over is not used.
-        seed: of the shuffling.
-
-    Raises:
-        DataError: the parts do not fit the data set, or one is empty.
-    """
-    size = len(dataset)  # type: ignore[arg-type]
-    counts = part_sizes(parts, size)
-    if min(counts.values()) < 1:
-        raise DataError(f"a split of {size} frames by {dict(parts)} has an empty part; give it at least one frame")
-    rest = size - sum(counts.values())
-    if rest < 0:
-        raise DataError(f"a split by {dict(parts)} needs {sum(counts.values())} frames; the data set has {size}")
-    generator = torch.Generator().manual_seed(seed)
-    subsets = torch.utils.data.random_split(dataset, [*counts.values(), rest], generator)
-    return dict(zip(counts, subsets, strict=False))
-
-
-def part_sizes(parts: Mapping[str, float], size: int) -> dict[str, int]:
-    """Frames per part; fractions are rounded down, and when they add up to one the rest goes round from the first.
-
-    Raises:
-        DataError: nothing to split into, a mixture of counts and fractions, or fractions beyond one.
-    """
-    if not parts:
-        raise DataError("a split needs at least one of train, val, test, predict")
-    if all(isinstance(part, int) for part in parts.values()):
-        return {name: int(part) for name, part in parts.items()}
-    if not all(isinstance(part, float) for part in parts.values()):
-        raise DataError(f"a split takes either numbers of frames or fractions, not both: {dict(parts)}")
-    total = sum(parts.values())
-    if total > 1.0 + 1e-9 or min(parts.values()) < 0:
-        raise DataError(f"the fractions of a split must be positive and add up to at most 1: {dict(parts)}")
-    counts = {name: int(size * part + 1e-9) for name, part in parts.items()}
-    if abs(total - 1.0) < 1e-9:
-        for name in list(counts)[: size - sum(counts.values())]:
-            counts[name] += 1
-    return counts
+    if element not in ("Cu", "Pd", "Au", "Pt", "Al", "Ni", "Ag"):
+        raise DataError(f"EMT has no parameters for {element!r}: choose Cu, Pd, Au, Pt, Al, Ni or Ag")
+    return [from_ase(atoms) for atoms in rattled_crystals(element, tuple(supercell), sigma, num_frames, seed)]

@@ -19,11 +19,11 @@ LATTICE_CONSTANTS = {"Cu": 3.6, "Au": 4.06}  # Å, near EMT's own minima
 def rattled_crystals(
     element: str, supercell: tuple[int, ...], sigma: float, num_frames: int, seed: int
 ) -> Iterator[Atoms]:
-    """Cubic fcc supercells of one element, each atom displaced by a normal of width ``sigma`` (Å), with labels."""
+    """Orthorhombic fcc supercells of one element, atoms displaced by normals of width ``sigma`` (Å), with labels."""
     from ase.build import bulk
 
     rng = np.random.default_rng(seed)
-    crystal = bulk(element, "fcc", cubic=True) * supercell
+    crystal = bulk(element, "fcc", orthorhombic=True) * supercell
     for _ in range(num_frames):
         atoms = crystal.copy()
         atoms.positions += rng.normal(0.0, sigma, atoms.positions.shape)

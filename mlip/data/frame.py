@@ -130,7 +130,8 @@ def collate(frames: Sequence[Frame]) -> Batch:
         graph_fields=_categories(labels, extra_kinds),
     )
     numbers = torch.cat([f.atomic_numbers for f in frames])
-    return Batch(graph, labels, numbers, torch.tensor([f.pbc for f in frames]), extra_kinds)
+    known = numbers if numbers.any() else None  # data with types only have no elements
+    return Batch(graph, labels, known, torch.tensor([f.pbc for f in frames]), extra_kinds)
 
 
 def _categories(labels: Mapping[str, Tensor], extra_kinds: Mapping[str, Kind]) -> dict[str, Tensor]:

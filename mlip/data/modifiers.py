@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlip.data.errors import DataError
-from mlip.data.fields import FIELDS, Kind
+from mlip.data.fields import FIELDS, PREDICTED_FIELDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +70,33 @@ class PerAtomModifier(BaseModifier):
         value = super().__call__(values, graph)
         count = num_atoms(graph).to(value.dtype).reshape(-1, *[1] * (value.dim() - 1))
         return value / count if self._factor is None else value / count * self._factor
+
+
+class MappedFieldModifier(BaseModifier):
+    """Compares a predicted field with a label of another name.
+
+    Args:
+        pred_field: public name of what the model predicts.
+        target_field: name of the label, one that models do not predict.
+    """
+
+    def __init__(self, pred_field: str, target_field: str) -> None:
+        super().__init__(pred_field)
+        if target_field in PREDICTED_FIELDS:
+            raise DataError(
+                f"MappedFieldModifier: models predict {target_field!r} themselves; give the label another name with "
+                "key_mapping, and here as target_field"
+            )
+        self.target_field = target_field
+        self.name = f"{pred_field}_as_{target_field}"
+
+    def __call__(self, values: Mapping[str, Tensor], graph: Graph) -> Tensor:
+        """The label where it is among the values, else the prediction."""
+        if self.target_field in values:
+            label = values[self.target_field]
+            shape = FIELDS[self.field].shape if self.field in FIELDS else tuple(label.shape[1:])
+            return label.reshape(-1, *shape)
+        return super().__call__(values, graph)
 
 
 class NumNeighbors:

@@ -6,7 +6,9 @@ they are. So all backends agree, and wrapped and unwrapped structures have the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from mlip.data.errors import DataError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 # (pos (N, 3), cell (3, 3) of full rank, pbc (3,), cutoff) -> centre (E,), neighbour (E,), shift (E, 3)
-Backend = Callable[[Floats, Floats, NDArray[np.bool_], float], tuple[Ints, Ints, Ints]]
+Backend = Callable[..., tuple[Ints, Ints, Ints]]
 
 
 def neighbor_list(
@@ -25,6 +27,7 @@ def neighbor_list(
     cell: Floats | None = None,
     pbc: Sequence[bool] = (False, False, False),
     backend: str = "matscipy",
+    backend_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[Ints, Ints]:
     """All directed pairs with a distance below ``r_max``.
 
@@ -33,7 +36,8 @@ def neighbor_list(
         r_max: cutoff radius, Å; may be longer than the cell.
         cell: (3, 3), Å, rows are lattice vectors; None without a cell.
         pbc: periodic or not along each lattice vector.
-        backend: ``matscipy``, ``ase`` or ``vesin``.
+        backend: ``matscipy``, ``ase``, ``vesin``, ``alchemiops`` or one of :func:`register_backend`.
+        backend_kwargs: passed to the backend; of those here only ``alchemiops`` takes any (``max_neighbors``).
 
     Returns:
         ``edge_index`` (2, E) int64, rows (centre, neighbour), sorted by centre, neighbour and shift; and
@@ -43,7 +47,7 @@ def neighbor_list(
         DataError: unknown backend, positions that are not finite, r_max <= 0, or pbc without a lattice vector.
     """
     periodic = np.asarray(pbc, dtype=bool)
-    find = _backend(backend)
+    find = find_backend(backend)
     _check(pos, r_max, cell, periodic)
     if len(pos) == 0 or (len(pos) == 1 and not periodic.any()):
         return np.empty((2, 0), dtype=np.int64), np.empty((0, 3), dtype=np.int64)
@@ -51,7 +55,7 @@ def neighbor_list(
     lattice = _complete_cell(cell)
     wraps = np.where(periodic, np.floor(np.linalg.solve(lattice.T, pos.T).T), 0.0)  # (N, 3) whole lattice vectors
     wrapped = pos - wraps @ lattice
-    centre, neighbour, shift = find(wrapped, lattice, periodic, r_max)
+    centre, neighbour, shift = find(wrapped, lattice, periodic, r_max, **(backend_kwargs or {}))
     order = _order(centre, neighbour, shift, len(pos))
     centre, neighbour, shift = centre[order], neighbour[order], shift[order]
     # Backends differ in < or <=, and in how they round near the cutoff; the same sum as the model's decides.
@@ -97,11 +101,38 @@ def _complete_cell(cell: Floats | None) -> Floats:
     return completed
 
 
-def _backend(name: str) -> Backend:
-    backends: dict[str, Backend] = {"matscipy": _matscipy, "ase": _ase, "vesin": _vesin}
-    if name not in backends:
-        raise DataError(f"unknown neighbour list backend {name!r}: choose one of {', '.join(backends)}")
-    return backends[name]
+def find_backend(name: str) -> Backend:
+    """The backend of a name.
+
+    Raises:
+        DataError: there is none, or its package is not installed.
+    """
+    if name not in _BACKENDS:
+        raise DataError(f"unknown neighbour list backend {name!r}: choose one of {', '.join(_BACKENDS)}")
+    package = _PACKAGES.get(name)
+    if package is not None and find_spec(package) is None:
+        raise DataError(
+            f"the neighbour list backend {name} needs the package {package}, which is not installed: install it, or "
+            "choose backend: matscipy"
+        )
+    return _BACKENDS[name]
+
+
+def register_backend(name: str, function: Backend, *, overwrite: bool = False) -> None:
+    """Make a neighbour list known under a name that configs can use as ``backend``.
+
+    Args:
+        name: the name.
+        function: takes positions (N, 3) wrapped into the cell, a cell (3, 3) of full rank, pbc (3,) and the cutoff, and
+            gives centre (E,), neighbour (E,) and shift (E, 3) of all directed pairs within it, in any order.
+        overwrite: replace one of that name.
+
+    Raises:
+        DataError: the name is taken.
+    """
+    if name in _BACKENDS and not overwrite:
+        raise DataError(f"there is a neighbour list backend {name!r} already; overwrite=True replaces it")
+    _BACKENDS[name] = function
 
 
 def _matscipy(pos: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float) -> tuple[Ints, Ints, Ints]:
@@ -130,3 +161,32 @@ def _vesin(pos: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float) -> 
     finder = NeighborList(cutoff=cutoff, full_list=True)
     i, j, shift = finder.compute(points=pos, box=cell, periodic=pbc, quantities="ijS")
     return i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64).reshape(-1, 3)
+
+
+def _alchemiops(
+    pos: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float, max_neighbors: int | None = None
+) -> tuple[Ints, Ints, Ints]:
+    """The GPU library's, here on the processor: frames are made in loader workers, which have no GPU."""
+    import torch
+
+    try:
+        from nvalchemiops.torch.neighbors import batch_cell_list
+    except ImportError:  # before version 0.3
+        from nvalchemiops.neighborlist import batch_cell_list
+
+    found = batch_cell_list(
+        positions=torch.from_numpy(np.ascontiguousarray(pos)),
+        cutoff=cutoff,
+        batch_idx=torch.zeros(len(pos), dtype=torch.int32),
+        cell=torch.from_numpy(np.ascontiguousarray(cell))[None],
+        pbc=torch.from_numpy(pbc)[None],
+        max_neighbors=max_neighbors,
+        return_neighbor_list=True,
+    )
+    i, j = found[0].numpy().astype(np.int64)
+    shift = found[2].numpy().astype(np.int64) if len(found) > 2 else np.zeros((len(i), 3), dtype=np.int64)
+    return i, j, shift.reshape(-1, 3)
+
+
+_BACKENDS: dict[str, Backend] = {"matscipy": _matscipy, "ase": _ase, "vesin": _vesin, "alchemiops": _alchemiops}
+_PACKAGES = {"alchemiops": "nvalchemiops"}

@@ -32,7 +32,7 @@ def from_ase(
     Args:
         atoms: the structure.
         key_mapping: key in ASE -> public field name, in addition to ASE's own names.
-        include_keys: further keys (or field names) to carry along.
+        include_keys: further keys (or field names) to carry along; ``"*"`` for all that hold numbers.
         exclude_keys: keys or field names to leave out.
 
     Raises:
@@ -62,7 +62,8 @@ def _labels(
     def by_default(key: str) -> str | None:
         if key in key_mapping:
             return None
-        return ASE_KEYS.get(key, key if is_label(key) or key in include_keys else None)
+        asked_for = key in include_keys or ("*" in include_keys and key not in _BOOKKEEPING)
+        return ASE_KEYS.get(key, key if is_label(key) or asked_for else None)
 
     labels: dict[str, torch.Tensor] = {}
     extra_kinds: dict[str, Kind] = {}
@@ -82,6 +83,7 @@ def _labels(
 
 
 _STRUCTURE = ("numbers", "positions")
+_BOOKKEEPING = ("initial_magmoms", "initial_charges", "momenta", "tags", "masses", "spacegroup", "occupancy")
 
 
 def _sources(atoms: Atoms) -> Iterator[tuple[str, Any, bool]]:
@@ -102,6 +104,8 @@ def _as_tensor(name: str, value: Any, kind: Kind, num_atoms: int) -> torch.Tenso
         return None
     if array.dtype.kind == "f":
         array = array.astype(np.float64)
+    elif array.dtype.kind in "iu":
+        array = array.astype(np.int64)
     rows = num_atoms if kind is Kind.NODE else 1
     if name in FIELDS:
         return torch.tensor(_reshape(name, array, rows))
@@ -143,7 +147,8 @@ def read_frames(
     if not Path(str(file_path).split("@")[0]).is_file():
         raise DataError(f"no such data file: {file_path} (relative paths start at {Path.cwd()})")
     try:
-        structures = ase.io.read(str(file_path), **{"index": ":", **(ase_args or {})})
+        slicing = {} if "@" in Path(file_path).name else {"index": ":"}
+        structures = ase.io.read(str(file_path), **{**slicing, **(ase_args or {})})
     except Exception as error:  # ASE's readers raise whatever their parsers meet
         raise DataError(f"ASE cannot read {file_path}: {type(error).__name__}: {error}") from error
     structures = structures if isinstance(structures, list) else [structures]

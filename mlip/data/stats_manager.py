@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from mlip.data.atomic_energies import AtomicEnergies, compositions
 from mlip.data.errors import DataError
 from mlip.data.fields import Kind
 from mlip.data.modifiers import NumNeighbors, PerAtomModifier, Quantity, as_quantity
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from mlip.data.frame import Batch
+
+log = logging.getLogger(__name__)
 
 _ENTRY_KEYS = ("field", "metric", "per_type", "ignore_nan", "name")
 
@@ -29,6 +33,25 @@ class _Entry:
     quantity: Quantity
     ignore_nan: bool
     statistics: dict[str, Statistic]
+
+
+class Statistics(dict[str, "float | dict[str, float]"]):
+    """Statistics by name; asking for one that will not do for these data says so in the log.
+
+    Args:
+        values: the statistics.
+        warnings: name -> what to say when it is asked for.
+    """
+
+    def __init__(self, values: Mapping[str, float | dict[str, float]], warnings: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.warnings = dict(warnings)
+
+    def __getitem__(self, name: str) -> float | dict[str, float]:
+        warning = self.warnings.pop(name, None)  # said once
+        if warning:
+            log.warning("%s", warning)
+        return super().__getitem__(name)
 
 
 class DataStatisticsManager:
@@ -49,7 +72,16 @@ class DataStatisticsManager:
     ) -> None:
         self.dataloader_kwargs = dict(dataloader_kwargs or {})
         self.type_names = list(type_names or [])
-        self._entries = [self._entry(metric) for metric in metrics]
+        self._energies = {
+            str(metric.get("name") or AtomicEnergies.name): metric["metric"].fresh()
+            for metric in metrics
+            if isinstance(metric.get("metric"), AtomicEnergies)
+        }
+        if self._energies and not self.type_names:
+            raise DataError("energies per type need the types: give the statistics manager type_names")
+        self._entries = [
+            self._entry(metric) for metric in metrics if not isinstance(metric.get("metric"), AtomicEnergies)
+        ]
         names = [entry.name for entry in self._entries]
         if len(set(names)) < len(names):
             raise DataError(f"statistics must have different names; got {names}: set `name`")
@@ -77,9 +109,12 @@ class DataStatisticsManager:
 
     def get_statistics(self, batches: Iterable[Batch]) -> dict[str, float | dict[str, float]]:
         """All statistics by name; per-type ones as a dictionary, and flat under ``<name>_<type>``."""
+        elements: set[int] = set()
         for batch in batches:
             for entry in self._entries:
                 self._update(entry, batch)
+            self._update_energies(batch)
+            elements.update(batch.graph.atom_types.unique().tolist())
         found: dict[str, float | dict[str, float]] = {}
         for entry in self._entries:
             values = {key: statistic.compute() for key, statistic in entry.statistics.items()}
@@ -88,7 +123,31 @@ class DataStatisticsManager:
                 continue
             found[entry.name] = values
             found.update({f"{entry.name}_{key}": value for key, value in values.items()})
-        return found
+        for name, energies in self._energies.items():
+            values = energies.compute(self.type_names)
+            found[name] = values
+            found.update({f"{name}_{key}": value for key, value in values.items()})
+        return Statistics(found, self._warnings(len(elements)))
+
+    def _warnings(self, num_types: int) -> dict[str, str]:
+        if num_types < 2:
+            return {}
+        name = next(iter(self._energies), "per_type_energy_shifts")
+        owner = "" if self._energies else " of nequip.data.CommonDataStatisticsManager with type_names"
+        return {
+            "per_atom_energy_mean": f"per_atom_energy_mean is one number for {num_types} types of atoms: as a shift "
+            f"of all of them it leaves the differences between elements to the network. For a shift per type use "
+            f"${{training_data_stats:{name}}}{owner}"
+        }
+
+    def _update_energies(self, batch: Batch) -> None:
+        energies = batch.labels.get("total_energy")
+        if not self._energies or energies is None:
+            return
+        graph = batch.graph
+        rows = compositions(graph.atom_types, graph.batch, energies.shape[0], len(self.type_names))
+        for each in self._energies.values():
+            each.update(rows, energies)
 
     def _update(self, entry: _Entry, batch: Batch) -> None:
         values = entry.quantity(batch.labels, batch.graph)
@@ -108,7 +167,7 @@ def _row_types(kind: Kind, batch: Batch, num_types: int) -> Tensor:
 
 
 class CommonDataStatisticsManager(DataStatisticsManager):
-    """Neighbours, per-atom energy and forces: what the usual models need.
+    """Neighbours, energies per atom and per type, and forces: what the usual models need.
 
     Args:
         dataloader_kwargs: of the loader that reads the data for this.
@@ -127,6 +186,7 @@ class CommonDataStatisticsManager(DataStatisticsManager):
             metrics.append(
                 {"field": "forces", "metric": RootMeanSquare(), "per_type": True, "name": "per_type_forces_rms"}
             )
+            metrics.append(_shifts())
         super().__init__(metrics, dataloader_kwargs, type_names)
 
 
@@ -148,7 +208,14 @@ class EnergyOnlyDataStatisticsManager(DataStatisticsManager):
             {"field": per_atom, "metric": StandardDeviation(), "name": "per_atom_energy_std"},
             {"field": "total_energy", "metric": StandardDeviation(), "name": "total_energy_std"},
         ]
+        if type_names:
+            metrics.append(_shifts())
         super().__init__(metrics, dataloader_kwargs, type_names)
+
+
+def _shifts() -> dict[str, Any]:
+    """Named like the parameter of the models that it is made for."""
+    return {"field": "total_energy", "metric": AtomicEnergies(), "name": "per_type_energy_shifts"}
 
 
 def _neighbors(type_names: Sequence[str] | None) -> list[dict[str, Any]]:

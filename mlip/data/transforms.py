@@ -11,7 +11,7 @@ from mlip.cutoffs import PerEdgeTypeCutoff, cutoff_matrix
 from mlip.data.errors import DataError
 from mlip.data.fields import STRESS, VIRIAL
 from mlip.data.frame import Frame
-from mlip.data.neighborlist import neighbor_list
+from mlip.data.neighborlist import find_backend, neighbor_list
 
 Transform = Callable[[Frame], Frame]
 
@@ -59,6 +59,11 @@ class ChemicalSpeciesToAtomTypeMapper:
 
     def __call__(self, frame: Frame) -> Frame:
         """The frame with types."""
+        if frame.atom_types is not None and not frame.atomic_numbers.any():
+            raise DataError(
+                "the data hold atom types and no elements to make types of: take ChemicalSpeciesToAtomTypeMapper out "
+                "of `transforms`"
+            )
         types = self._table[frame.atomic_numbers]
         if (types < 0).any():
             unknown = sorted({self._symbols[z] for z in frame.atomic_numbers[types < 0].tolist()})
@@ -76,8 +81,8 @@ class NeighborListTransform:
         r_max: cutoff radius, Å.
         per_edge_type_cutoff: shorter cutoffs by types of centre and neighbour; then types must be set before this.
         type_names: needed with ``per_edge_type_cutoff``.
-        backend: ``matscipy``, ``ase`` or ``vesin``.
-        backend_kwargs: accepted for compatibility; no backend here has settings.
+        backend: ``matscipy``, ``ase``, ``vesin``, ``alchemiops``, or one that was registered.
+        backend_kwargs: settings of the backend; only ``alchemiops`` has one, ``max_neighbors``.
     """
 
     def __init__(
@@ -88,10 +93,12 @@ class NeighborListTransform:
         backend: str = "matscipy",
         backend_kwargs: Mapping[str, object] | None = None,
     ) -> None:
-        if backend_kwargs:
+        find_backend(backend)
+        if backend_kwargs and backend in ("matscipy", "ase", "vesin"):
             raise DataError(f"the {backend} neighbour list takes no backend_kwargs; remove {sorted(backend_kwargs)}")
         self.r_max = float(r_max)
         self.backend = backend
+        self._backend_kwargs = dict(backend_kwargs or {})
         self._cutoffs = None
         if per_edge_type_cutoff is not None:
             if type_names is None:
@@ -101,7 +108,9 @@ class NeighborListTransform:
     def __call__(self, frame: Frame) -> Frame:
         """The frame with edges."""
         cell = None if frame.cell is None else frame.cell.numpy()
-        edges, shifts = neighbor_list(frame.pos.numpy(), self.r_max, cell, frame.pbc, self.backend)
+        edges, shifts = neighbor_list(
+            frame.pos.numpy(), self.r_max, cell, frame.pbc, self.backend, self._backend_kwargs
+        )
         frame = replace(
             frame,
             edge_index=torch.from_numpy(edges),
@@ -111,7 +120,7 @@ class NeighborListTransform:
 
 
 class SortedNeighborListTransform(NeighborListTransform):
-    """The same as :class:`NeighborListTransform`, whose edges are sorted anyway."""
+    """The same as :class:`NeighborListTransform`: edges are sorted here anyway, and models need no transposed order."""
 
 
 class NeighborListPruneTransform:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ase import Atoms
@@ -12,11 +13,16 @@ from ase.build import bulk, molecule
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlip.data.datasets import EMTTestDataset, FrameDataset, SubsetByRandomSlice, part_sizes, random_split
+from mlip.data.datasets import EMTTestDataset
 from mlip.data.errors import DataError
+from mlip.data.fields import Kind, deregister_fields, register_fields
 from mlip.data.frame import Frame, collate
+from mlip.data.frame_dataset import FrameDataset
+from mlip.data.frame_dict import frame_from_dict, frame_to_dict
+from mlip.data.modifiers import MappedFieldModifier
 from mlip.data.read_ase import from_ase
 from mlip.data.sampler import EpochSampler
+from mlip.data.splits import RandomSplitAndIndexDataset, SubsetByRandomSlice, part_sizes, random_split
 from mlip.data.transforms import (
     AddNaNStressTransform,
     ChemicalSpeciesToAtomTypeMapper,
@@ -222,3 +228,91 @@ def test_a_resumed_epoch_goes_on_where_it_stopped_once() -> None:
     assert list(iterator) == sampler.order(3)[4:]
     sampler.set_epoch(4)
     assert list(sampler) == sampler.order(4)
+
+
+def test_data_with_types_and_no_elements() -> None:
+    frame = frame_from_dict({"pos": [[0.0, 0, 0], [0, 0, 1]], "atom_types": [1, 0], "edge_index": [[1, 0], [0, 1]]})
+    batch = collate([frame])
+    assert batch.graph.atom_types.tolist() == [1, 0]
+    assert batch.atomic_numbers is None
+    with pytest.raises(DataError, match="take ChemicalSpeciesToAtomTypeMapper out"):
+        WATER[0](frame)
+
+
+def test_dictionaries_of_any_precision_and_shape_become_frames() -> None:
+    values = {
+        "pos": np.zeros((2, 3), dtype=np.float32),
+        "atomic_numbers": np.array([1, 8], dtype=np.uint8),
+        "cell": np.eye(3)[None],
+        "pbc": True,
+        "total_energy": np.float32(1.5),
+        "stress": np.arange(6.0),
+        "edge_lengths": np.zeros(7),
+        "mine": np.zeros(2),
+        "other": 3,
+    }
+    frame = frame_from_dict(values, exclude_keys=["other"])
+    assert frame.pbc == (True, True, True)
+    assert frame.labels["total_energy"].tolist() == [[1.5]]
+    assert frame.labels["stress"][0, 0].tolist() == [0, 5, 4]
+    assert set(frame.labels) == {"total_energy", "stress", "mine"}
+    assert frame.extra_kinds == {"mine": Kind.NODE}
+    back = frame_from_dict(frame_to_dict(frame), frame.extra_kinds)
+    assert all(
+        torch.equal(a, b) for a, b in zip(frame_to_dict(back).values(), frame_to_dict(frame).values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"R": 1}, "there is no `pos` here, only R"),
+        ({"pos": [[0, 0, 0]]}, "neither `atomic_numbers` nor `atom_types`"),
+        ({"pos": [[0, 0, 0]], "atomic_numbers": [1], "cell": np.eye(3)}, "no `pbc`"),
+        ({"pos": [[0, 0, 0]], "atomic_numbers": [1], "pbc": [True] * 3}, "vector is zero: give the cell"),
+        (
+            {"pos": [[0, 0, 0]], "atomic_numbers": [1], "forces": [1, 2]},
+            r"'forces' has shape \(2,\); expected \(1, 3\)",
+        ),
+        ({"pos": [[0, 0, 0]], "atomic_numbers": [1], "name": "text"}, "exclude_keys: .name."),
+        ({"pos": [[0, 0, 0]] * 2, "atomic_numbers": [1, 1], "num_atoms": [1, 1]}, "batch of several frames"),
+    ],
+)
+def test_dictionaries_that_are_no_frames(values: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        frame_from_dict(values)
+
+
+def test_further_fields_may_be_registered() -> None:
+    single = {"pos": [[0.0, 0, 0]], "atomic_numbers": [1], "mine": np.zeros((1, 2))}
+    register_fields(node_fields=["mine"])
+    try:
+        assert frame_from_dict(single).extra_kinds == {"mine": Kind.NODE}
+        with pytest.raises(ValueError, match="per node already"):
+            register_fields(graph_fields=["mine"])
+        with pytest.raises(ValueError, match="'forces' is per node already"):
+            register_fields(graph_fields=["forces"])
+        with pytest.raises(TypeError, match="takes lists"):
+            register_fields("mine")
+    finally:
+        deregister_fields("mine")
+    assert frame_from_dict(single).extra_kinds == {"mine": Kind.GRAPH}
+
+
+def test_one_part_of_a_split_by_name() -> None:
+    parts = {"train": 7, "val": 3}
+    for name, subset in random_split(range(10), parts, 3).items():
+        assert list(RandomSplitAndIndexDataset(range(10), parts, name, 3).indices) == list(subset.indices)
+    with pytest.raises(DataError, match="no part 'test', only train, val"):
+        RandomSplitAndIndexDataset(range(10), parts, "test", 3)
+
+
+def test_a_label_of_another_name_stands_for_what_is_predicted() -> None:
+    batch = collate(
+        [replace(prepared(molecule("H2O")), labels={"dft": torch.tensor([3.0])}, extra_kinds={"dft": Kind.GRAPH})]
+    )
+    modifier = MappedFieldModifier("total_energy", "dft")
+    assert modifier(batch.labels, batch.graph).tolist() == [[3.0]]
+    assert modifier({"total_energy": torch.tensor([[4.0]])}, batch.graph).tolist() == [[4.0]]
+    with pytest.raises(DataError, match="models predict 'forces' themselves"):
+        MappedFieldModifier("total_energy", "forces")

@@ -117,3 +117,93 @@ def test_a_slab_needs_no_third_lattice_vector() -> None:
 def test_refuses(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         neighbor_list(**{"pos": np.zeros((2, 3)), "r_max": 3.0, **arguments})
+
+
+def crystal() -> tuple[np.ndarray, np.ndarray]:
+    from ase.build import bulk
+
+    atoms = bulk("Si", cubic=True)
+    atoms.rattle(0.1, seed=0)
+    return atoms.positions, atoms.cell.array
+
+
+def test_a_registered_backend_is_used_and_sorted() -> None:
+    from mlip.data import neighborlist
+
+    calls = []
+
+    def mine(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return tuple(array[::-1].copy() for array in neighborlist._ase(*arguments))
+
+    neighborlist.register_backend("mine", mine)
+    try:
+        pos, cell = crystal()
+        frames = [neighbor_list(pos, 3.0, cell, (True,) * 3, name) for name in ("mine", "matscipy")]
+        assert calls
+        assert as_tuples(*frames[0]) == as_tuples(*frames[1])
+        with pytest.raises(DataError, match="already"):
+            neighborlist.register_backend("mine", mine)
+    finally:
+        del neighborlist._BACKENDS["mine"]
+
+
+def test_alchemiops_agrees_when_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its function is stood in for here: the package comes with GPU stacks only."""
+    import sys
+    from types import ModuleType
+
+    import torch
+
+    from mlip.data.neighborlist import _ase
+    from mlip.data.transforms import NeighborListTransform
+
+    settings_seen = []
+
+    def batch_cell_list(**given: Any) -> tuple[torch.Tensor, ...]:
+        settings_seen.append(given["max_neighbors"])
+        assert given["return_neighbor_list"]
+        assert given["batch_idx"].dtype == torch.int32
+        found = _ase(given["positions"].numpy(), given["cell"][0].numpy(), given["pbc"][0].numpy(), given["cutoff"])
+        i, j, shift = (torch.from_numpy(array) for array in found)
+        return torch.stack([i, j]).int(), torch.bincount(i).cumsum(0), shift.int()
+
+    package, inner = ModuleType("nvalchemiops"), ModuleType("nvalchemiops.torch")
+    module = ModuleType("nvalchemiops.torch.neighbors")
+    module.batch_cell_list = batch_cell_list  # type: ignore[attr-defined]
+    for each in (package, inner, module):
+        each.__path__ = []  # type: ignore[attr-defined]
+        each.__spec__ = sys.__spec__
+        monkeypatch.setitem(sys.modules, each.__name__, each)
+    pos, cell = crystal()
+    theirs = neighbor_list(pos, 4.0, cell, (True, False, True), "alchemiops", {"max_neighbors": 99})
+    assert as_tuples(*theirs) == as_tuples(*neighbor_list(pos, 4.0, cell, (True, False, True)))
+    assert settings_seen == [99]
+    assert NeighborListTransform(4.0, backend="alchemiops", backend_kwargs={"max_neighbors": 7}).backend == "alchemiops"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            {"backend": "nothing"},
+            "unknown neighbour list backend 'nothing': choose one of matscipy, ase, vesin, alchemiops",
+        ),
+        ({"backend": "vesin", "backend_kwargs": {"a": 1}}, "takes no backend_kwargs"),
+    ],
+)
+def test_backends_that_cannot_be(arguments: Any, message: str) -> None:
+    from mlip.data.transforms import NeighborListTransform
+
+    with pytest.raises(DataError, match=message):
+        NeighborListTransform(3.0, **arguments)
+
+
+def test_a_backend_that_is_not_installed_is_said_when_the_config_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlip.data.transforms import NeighborListTransform
+
+    monkeypatch.setattr("mlip.data.neighborlist.find_spec", lambda _: None)
+    with pytest.raises(
+        DataError, match=r"needs the package nvalchemiops, which is not installed: .* backend: matscipy"
+    ):
+        NeighborListTransform(3.0, backend="alchemiops")

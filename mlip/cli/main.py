@@ -1,0 +1,68 @@
+"""``mlip``: one command with subcommands, each in a module that is loaded when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.util import find_spec
+
+# name -> (module with main(args), one line of help). The module is imported when its command is called, so that
+# `mlip --help` is instant; one that is not installed is left out of the list.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "data": ("mlip.cli.data", "convert and check data files"),
+    "config": ("mlip.cli.config", "explain and check training configs"),
+    "import": ("mlip.cli.import_model", "take over models of other programs"),
+    "export-reference": ("mlip.cli.export_reference", "write a model for the NequIP framework"),
+    "doctor": ("mlip.cli.doctor", "check this installation"),
+}
+
+
+def available() -> dict[str, tuple[str, str]]:
+    """The subcommands that are there."""
+    return {name: entry for name, entry in COMMANDS.items() if find_spec(entry[0]) is not None}
+
+
+def usage() -> str:
+    """What ``mlip --help`` prints."""
+    commands = available()
+    width = max(map(len, commands))
+    lines = [f"  {name:<{width}}  {about}" for name, (_, about) in commands.items()]
+    return "\n".join(
+        [
+            "usage: mlip COMMAND ...",
+            "",
+            "Commands around training, in addition to nequip-train and nequip-compile:",
+            "",
+            *lines,
+            "",
+            "mlip COMMAND --help says more.",
+            "",
+        ]
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point; ``args`` are the command line's by default. Exits with status 2 on an unknown command."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage(), end="")
+        raise SystemExit(0 if arguments else 2)
+    name, *rest = arguments
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(f"mlip {version('mlip')}")
+        return
+    commands = available()
+    if name not in commands:
+        near = get_close_matches(name, commands, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else f"; there is {', '.join(commands)}"
+        print(f"mlip: no such command: {name}{hint}", file=sys.stderr)
+        raise SystemExit(2)
+    importlib.import_module(commands[name][0]).main(rest)
+
+
+if __name__ == "__main__":
+    main()
