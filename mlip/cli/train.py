@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from omegaconf import DictConfig
 
@@ -21,6 +22,7 @@ among the configs that come with mlip: {shipped}.
 
   key=value        change an entry of the config; +key=value adds one, ++key=value does either, ~key removes one
   ++ckpt_path=X    continue the run that wrote the checkpoint X
+  --check          only check the config: every mistake with its file, line and the nearest valid name
   --cfg job        print the config and stop
   --hydra-help     all options of Hydra
   --debug          show the traceback of an error (also: HYDRA_FULL_ERROR=1)
@@ -36,7 +38,13 @@ def main(args: Sequence[str] | None = None) -> None:
     if "--debug" in arguments:
         arguments.remove("--debug")
         os.environ["HYDRA_FULL_ERROR"] = "1"
-    _run_hydra(hydra_arguments(arguments, Path.cwd()))
+    only_check = "--check" in arguments
+    words = hydra_arguments([argument for argument in arguments if argument != "--check"], Path.cwd())
+    _check_overrides(words)
+    if only_check:
+        _check(words)
+    else:
+        _run_hydra(words, _job)
 
 
 def hydra_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
@@ -92,6 +100,37 @@ def _check_yaml(path: Path) -> None:
         raise _failure(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
 
 
+def _check_overrides(arguments: Sequence[str]) -> None:
+    """Say which key an override may have meant; Hydra itself only says that there is none of that name."""
+    import yaml
+
+    from mlip.config.sources import place_of
+    from mlip.config.targets import nearest
+
+    name = _option(arguments, "-cn", "--config-name") or "config"
+    file_name = name if Path(name).suffix in (".yaml", ".yml") else f"{name}.yaml"
+    path = Path(_option(arguments, "-cp", "--config-path") or ".") / file_name
+    config = yaml.safe_load(path.read_text()) if path.is_file() else None
+    if not isinstance(config, dict) or "defaults" in config:  # what other files add is Hydra's to know
+        return
+    for argument in arguments:
+        key, is_override, _ = argument.partition("=")
+        plain = key[:1].isalpha() and key.replace(".", "").isidentifier() and not key.startswith("hydra")
+        if not is_override or not plain:
+            continue
+        node, place = config, place_of(key)
+        for depth, part in enumerate(place):
+            if not isinstance(node, dict):
+                break  # a list, or an interpolation
+            if part not in node:
+                known = [".".join(map(str, (*place[:depth], other))) for other in node]
+                wrong = ".".join(map(str, place[: depth + 1]))
+                raise _failure(
+                    f"override {argument}: the config has no {wrong}{nearest(wrong, known)}; +{argument} adds it"
+                )
+            node = node[part]
+
+
 def _option(arguments: Sequence[str], *names: str) -> str | None:
     for index, argument in enumerate(arguments):
         for name in names:
@@ -102,13 +141,45 @@ def _option(arguments: Sequence[str], *names: str) -> str | None:
     return None
 
 
-def _run_hydra(arguments: list[str]) -> None:
+def _check(arguments: list[str]) -> None:
+    """Compose the config as a run would, check it, and leave nothing behind."""
+    # hydra.main alone resolves everything a config may ask Hydra for, and it wants a folder to run in
+    with tempfile.TemporaryDirectory() as folder:
+        nowhere = [f"hydra.run.dir={folder}", "hydra.output_subdir=null", "hydra/job_logging=disabled"]
+        _run_hydra([*arguments, *nowhere], _check_job)
+
+
+def _check_job(config: DictConfig) -> None:
+    from mlip.config.errors import ConfigError
+    from mlip.config.sources import sources_of_this_job
+    from mlip.config.validate import located
+    from mlip.training.check import check_training_config
+
+    sources = sources_of_this_job()
+    try:
+        notes = check_training_config(config, sources)
+    except ConfigError as error:
+        raise SystemExit(_report(str(error))) from error
+    for note in notes:
+        print(f"note: {located(note, sources)}")
+    print("The config is valid.")
+
+
+def _report(problems: str) -> int:
+    count = len(problems.splitlines())
+    print(problems, file=sys.stderr)
+    print(f"nequip-train: {count} {'problem' if count == 1 else 'problems'} found", file=sys.stderr)
+    return 1
+
+
+def _run_hydra(arguments: list[str], job: Callable[[DictConfig], None]) -> None:
     import hydra
 
     before = sys.argv
-    sys.argv = ["nequip-train", *arguments]
+    # the program's own name stays: Lightning starts further processes of a distributed run with it
+    sys.argv = [before[0], *arguments]
     try:
-        hydra.main(version_base=None, config_path=str(Path.cwd()), config_name="config")(_job)()
+        hydra.main(version_base=None, config_path=str(Path.cwd()), config_name="config")(job)()
     finally:
         sys.argv = before
 
@@ -119,19 +190,21 @@ def _job(config: DictConfig) -> None:
     from mlip.config.errors import ConfigError
     from mlip.data.errors import DataError
     from mlip.deploy.checkpoint import CheckpointError
+    from mlip.training.errors import TrainingError
+    from mlip.training.interruption import EXIT_STATUS, TerminatedError
     from mlip.training.run import run_training
 
     try:
         run_training(config, Path(HydraConfig.get().runtime.output_dir))
-    except (ConfigError, DataError, CheckpointError) as error:
+    except (ConfigError, DataError, CheckpointError, TrainingError) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        raise _failure(str(error)) from error
+        raise _failure(str(error), EXIT_STATUS if isinstance(error, TerminatedError) else 1) from error
 
 
-def _failure(message: str) -> SystemExit:
+def _failure(message: str, status: int = 1) -> SystemExit:
     print(f"nequip-train: {message}", file=sys.stderr)
-    return SystemExit(1)
+    return SystemExit(status)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The table of public ``_target_`` names and what they stand for here.
 
-Configs are written with the names of the NequIP framework (``nequip.*``, ``allegro.*``). This table is the one place
-that knows them. Our own dotted paths work too, and names of other packages (``torch.*``, ``lightning.*``, ...) are
-left as they are.
+Configs are written with the names of the NequIP framework (``nequip.*``, ``allegro.*``), of its present API and of the
+one of 2025. This table is the one place that knows them; ``docs/reference/configs.md`` is made from it. Our own dotted
+paths work too, and names of other packages (``torch.*``, ``lightning.*``, ...) are left as they are.
 """
 
 from __future__ import annotations
@@ -11,79 +11,146 @@ import difflib
 
 from mlip.config.errors import ConfigError
 
-_DATA = "mlip.data"
-_TRAIN = "mlip.training"
-
-TARGETS: dict[str, str] = {
-    # data modules and data sets
-    "nequip.data.datamodule.NequIPDataModule": f"{_DATA}.datamodule.NequIPDataModule",
-    "nequip.data.datamodule.ASEDataModule": f"{_DATA}.datamodule.ASEDataModule",
-    "nequip.data.dataset.ASEDataset": f"{_DATA}.datasets.ASEDataset",
-    "nequip.data.dataset.EMTTestDataset": f"{_DATA}.datasets.EMTTestDataset",
-    "nequip.data.dataset.SubsetByRandomSlice": f"{_DATA}.datasets.SubsetByRandomSlice",
-    # transforms
-    "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper": f"{_DATA}.transforms.ChemicalSpeciesToAtomTypeMapper",
-    "nequip.data.transforms.NeighborListTransform": f"{_DATA}.transforms.NeighborListTransform",
-    "nequip.data.transforms.SortedNeighborListTransform": f"{_DATA}.transforms.SortedNeighborListTransform",
-    "nequip.data.transforms.NeighborListPruneTransform": f"{_DATA}.transforms.NeighborListPruneTransform",
-    "nequip.data.transforms.VirialToStressTransform": f"{_DATA}.transforms.VirialToStressTransform",
-    "nequip.data.transforms.StressSignFlipTransform": f"{_DATA}.transforms.StressSignFlipTransform",
-    "nequip.data.transforms.AddNaNStressTransform": f"{_DATA}.transforms.AddNaNStressTransform",
-    "nequip.data.transforms.NonPeriodicCellTransform": f"{_DATA}.transforms.NonPeriodicCellTransform",
-    "nequip.data.transforms.DatasetIndexTransform": f"{_DATA}.transforms.DatasetIndexTransform",
-    # statistics
-    "nequip.data.DataStatisticsManager": f"{_DATA}.stats_manager.DataStatisticsManager",
-    "nequip.data.CommonDataStatisticsManager": f"{_DATA}.stats_manager.CommonDataStatisticsManager",
-    "nequip.data.EnergyOnlyDataStatisticsManager": f"{_DATA}.stats_manager.EnergyOnlyDataStatisticsManager",
-    "nequip.data.Mean": f"{_DATA}.statistics.Mean",
-    "nequip.data.MeanAbsolute": f"{_DATA}.statistics.MeanAbsolute",
-    "nequip.data.RootMeanSquare": f"{_DATA}.statistics.RootMeanSquare",
-    "nequip.data.StandardDeviation": f"{_DATA}.statistics.StandardDeviation",
-    "nequip.data.Max": f"{_DATA}.statistics.Max",
-    "nequip.data.Min": f"{_DATA}.statistics.Min",
-    "nequip.data.Count": f"{_DATA}.statistics.Count",
-    "nequip.data.BaseModifier": f"{_DATA}.modifiers.BaseModifier",
-    "nequip.data.PerAtomModifier": f"{_DATA}.modifiers.PerAtomModifier",
-    "nequip.data.NumNeighbors": f"{_DATA}.modifiers.NumNeighbors",
-    "nequip.data.EdgeLengths": f"{_DATA}.modifiers.EdgeLengths",
-    # losses and metrics
-    "nequip.train.MetricsManager": f"{_TRAIN}.metrics_manager.MetricsManager",
-    "nequip.train.EnergyForceLoss": f"{_TRAIN}.presets.EnergyForceLoss",
-    "nequip.train.EnergyForceStressLoss": f"{_TRAIN}.presets.EnergyForceStressLoss",
-    "nequip.train.EnergyOnlyLoss": f"{_TRAIN}.presets.EnergyOnlyLoss",
-    "nequip.train.EnergyForceMetrics": f"{_TRAIN}.presets.EnergyForceMetrics",
-    "nequip.train.EnergyForceStressMetrics": f"{_TRAIN}.presets.EnergyForceStressMetrics",
-    "nequip.train.EnergyOnlyMetrics": f"{_TRAIN}.presets.EnergyOnlyMetrics",
-    "nequip.train.MeanSquaredError": f"{_TRAIN}.metrics.MeanSquaredError",
-    "nequip.train.MeanAbsoluteError": f"{_TRAIN}.metrics.MeanAbsoluteError",
-    "nequip.train.RootMeanSquaredError": f"{_TRAIN}.metrics.RootMeanSquaredError",
-    "nequip.train.MaximumAbsoluteError": f"{_TRAIN}.metrics.MaximumAbsoluteError",
-    "nequip.train.HuberLoss": f"{_TRAIN}.metrics.HuberLoss",
-    "nequip.train.StratifiedHuberForceLoss": f"{_TRAIN}.metrics.StratifiedHuberForceLoss",
-    # Lightning modules and callbacks
-    "nequip.train.NequIPLightningModule": f"{_TRAIN}.module.NequIPLightningModule",
-    "nequip.train.EMALightningModule": f"{_TRAIN}.module.EMALightningModule",
-    "nequip.train.callbacks.LossCoefficientMonitor": f"{_TRAIN}.callbacks.LossCoefficientMonitor",
-    "nequip.train.callbacks.LossCoefficientScheduler": f"{_TRAIN}.callbacks.LossCoefficientScheduler",
-    "nequip.train.callbacks.LinearLossCoefficientScheduler": f"{_TRAIN}.callbacks.LinearLossCoefficientScheduler",
-    "nequip.train.callbacks.SoftAdapt": f"{_TRAIN}.callbacks.SoftAdapt",
-    "nequip.train.callbacks.TestTimeXYZFileWriter": f"{_TRAIN}.xyz_writer.TestTimeXYZFileWriter",
-    # models
-    "nequip.model.NequIPGNNModel": "mlip.models.build_nequip",
-    "nequip.model.PresetNequIPGNNModel": "mlip.models.build_nequip_preset",
-    "nequip.model.ZBLPairPotential": "mlip.models.build_zbl",
-    "allegro.model.AllegroModel": "mlip.models.build_allegro",
-    "allegro.model.allegro_models.AllegroModel": "mlip.models.build_allegro",
+# ruff: noqa: E501 - one name per line reads best
+# What each name stands for, by the part of a config it belongs to.
+SECTIONS: dict[str, dict[str, str]] = {
+    "Data modules": {
+        "nequip.data.datamodule.NequIPDataModule": "mlip.data.datamodule.NequIPDataModule",
+        "nequip.data.datamodule.ASEDataModule": "mlip.data.datamodule.ASEDataModule",
+        "nequip.data.datamodule.sGDML_CCSD_DataModule": "mlip.data.molecule_datamodules.sGDML_CCSD_DataModule",
+        "nequip.data.datamodule.rMD17DataModule": "mlip.data.molecule_datamodules.rMD17DataModule",
+        "nequip.data.datamodule.MD22DataModule": "mlip.data.molecule_datamodules.MD22DataModule",
+        "nequip.data.datamodule.NequIP3BPADataModule": "mlip.data.molecule_datamodules.NequIP3BPADataModule",
+        "nequip.data.datamodule.COLLDataModule": "mlip.data.molecule_datamodules.COLLDataModule",
+        "nequip.data.datamodule.TM23DataModule": "mlip.data.material_datamodules.TM23DataModule",
+        "nequip.data.datamodule.SAMD23DataModule": "mlip.data.material_datamodules.SAMD23DataModule",
+        "nequip.data.datamodule.WaterDataModule": "mlip.data.material_datamodules.WaterDataModule",
+    },
+    "Data sets": {
+        "nequip.data.dataset.ASEDataset": "mlip.data.datasets.ASEDataset",
+        "nequip.data.dataset.EMTTestDataset": "mlip.data.datasets.EMTTestDataset",
+        "nequip.data.dataset.NPZDataset": "mlip.data.datasets.NPZDataset",
+        "nequip.data.dataset.HDF5Dataset": "mlip.data.datasets.HDF5Dataset",
+        "nequip.data.dataset.NequIPLMDBDataset": "mlip.data.datasets.NequIPLMDBDataset",
+        "nequip.data.dataset.LMDBTestDataset": "mlip.data.datasets.LMDBTestDataset",
+        "nequip.data.dataset.SubsetByRandomSlice": "mlip.data.splits.SubsetByRandomSlice",
+        "nequip.data.dataset.RandomSplitAndIndexDataset": "mlip.data.splits.RandomSplitAndIndexDataset",
+        "nequip.data.PartialSampler": "mlip.data.sampler.PartialSampler",
+        "nequip.data._sampler.PartialSampler": "mlip.data.sampler.PartialSampler",
+    },
+    "Transforms": {
+        "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper": "mlip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
+        "nequip.data.transforms.NeighborListTransform": "mlip.data.transforms.NeighborListTransform",
+        "nequip.data.transforms.SortedNeighborListTransform": "mlip.data.transforms.SortedNeighborListTransform",
+        "nequip.data.transforms.NeighborListPruneTransform": "mlip.data.transforms.NeighborListPruneTransform",
+        "nequip.data.transforms.VirialToStressTransform": "mlip.data.transforms.VirialToStressTransform",
+        "nequip.data.transforms.StressSignFlipTransform": "mlip.data.transforms.StressSignFlipTransform",
+        "nequip.data.transforms.AddNaNStressTransform": "mlip.data.transforms.AddNaNStressTransform",
+        "nequip.data.transforms.NonPeriodicCellTransform": "mlip.data.transforms.NonPeriodicCellTransform",
+        "nequip.data.transforms.DatasetIndexTransform": "mlip.data.transforms.DatasetIndexTransform",
+    },
+    "Statistics": {
+        "nequip.data.DataStatisticsManager": "mlip.data.stats_manager.DataStatisticsManager",
+        "nequip.data.CommonDataStatisticsManager": "mlip.data.stats_manager.CommonDataStatisticsManager",
+        "nequip.data.EnergyOnlyDataStatisticsManager": "mlip.data.stats_manager.EnergyOnlyDataStatisticsManager",
+        "nequip.data.Mean": "mlip.data.statistics.Mean",
+        "nequip.data.MeanAbsolute": "mlip.data.statistics.MeanAbsolute",
+        "nequip.data.RootMeanSquare": "mlip.data.statistics.RootMeanSquare",
+        "nequip.data.StandardDeviation": "mlip.data.statistics.StandardDeviation",
+        "nequip.data.Max": "mlip.data.statistics.Max",
+        "nequip.data.Min": "mlip.data.statistics.Min",
+        "nequip.data.Count": "mlip.data.statistics.Count",
+        "nequip.data.BaseModifier": "mlip.data.modifiers.BaseModifier",
+        "nequip.data.PerAtomModifier": "mlip.data.modifiers.PerAtomModifier",
+        "nequip.data.MappedFieldModifier": "mlip.data.modifiers.MappedFieldModifier",
+        "nequip.data.NumNeighbors": "mlip.data.modifiers.NumNeighbors",
+        "nequip.data.EdgeLengths": "mlip.data.modifiers.EdgeLengths",
+    },
+    "Losses and metrics": {
+        "nequip.train.MetricsManager": "mlip.training.metrics_manager.MetricsManager",
+        "nequip.train.EnergyForceLoss": "mlip.training.presets.EnergyForceLoss",
+        "nequip.train.EnergyForceStressLoss": "mlip.training.presets.EnergyForceStressLoss",
+        "nequip.train.EnergyOnlyLoss": "mlip.training.presets.EnergyOnlyLoss",
+        "nequip.train.EnergyForceMetrics": "mlip.training.presets.EnergyForceMetrics",
+        "nequip.train.EnergyForceStressMetrics": "mlip.training.presets.EnergyForceStressMetrics",
+        "nequip.train.EnergyOnlyMetrics": "mlip.training.presets.EnergyOnlyMetrics",
+        "nequip.train.MeanSquaredError": "mlip.training.metrics.MeanSquaredError",
+        "nequip.train.MeanAbsoluteError": "mlip.training.metrics.MeanAbsoluteError",
+        "nequip.train.RootMeanSquaredError": "mlip.training.metrics.RootMeanSquaredError",
+        "nequip.train.MaximumAbsoluteError": "mlip.training.metrics.MaximumAbsoluteError",
+        "nequip.train.HuberLoss": "mlip.training.metrics.HuberLoss",
+        "nequip.train.StratifiedHuberForceLoss": "mlip.training.metrics.StratifiedHuberForceLoss",
+    },
+    "Training modules": {
+        "nequip.train.NequIPLightningModule": "mlip.training.module.NequIPLightningModule",
+        "nequip.train.EMALightningModule": "mlip.training.ema_module.EMALightningModule",
+        "nequip.train.ConFIGLightningModule": "mlip.training.config_module.ConFIGLightningModule",
+        "nequip.train.EMAConFIGLightningModule": "mlip.training.config_module.EMAConFIGLightningModule",
+        "nequip.train.ScheduleFreeLightningModule": "mlip.training.schedulefree_module.ScheduleFreeLightningModule",
+    },
+    "Optimizers and strategies": {
+        "nequip.train.MuonWithAuxAdam": "mlip.training.muon.MuonWithAuxAdam",
+        "nequip.train.SimpleDDPStrategy": "mlip.training.ddp.SimpleDDPStrategy",
+        "nequip.model.MuonParamGroups": "mlip.training.muon.muon_param_groups",
+        "allegro.model.MuonParamGroups": "mlip.training.muon.muon_param_groups",
+    },
+    "Callbacks": {
+        "nequip.train.callbacks.LossCoefficientMonitor": "mlip.training.callbacks.LossCoefficientMonitor",
+        "nequip.train.callbacks.LossCoefficientScheduler": "mlip.training.callbacks.LossCoefficientScheduler",
+        "nequip.train.callbacks.LinearLossCoefficientScheduler": "mlip.training.callbacks.LinearLossCoefficientScheduler",
+        "nequip.train.callbacks.SoftAdapt": "mlip.training.callbacks.SoftAdapt",
+        "nequip.train.callbacks.TestTimeXYZFileWriter": "mlip.training.xyz_writer.TestTimeXYZFileWriter",
+        "nequip.train.callbacks.ValTimeXYZFileWriter": "mlip.training.xyz_writer.ValTimeXYZFileWriter",
+        "nequip.train.callbacks.TF32Scheduler": "mlip.training.tf32.TF32Scheduler",
+        "nequip.train.callbacks.TrainingStatsMonitor": "mlip.training.monitors.TrainingStatsMonitor",
+        "nequip.train.callbacks.WandbWatch": "mlip.training.monitors.WandbWatch",
+        "nequip.train.callbacks.TorchProfilerCallback": "mlip.training.profiler.TorchProfilerCallback",
+    },
+    "Models": {
+        "nequip.model.NequIPGNNModel": "mlip.models.build_nequip",
+        "nequip.model.PresetNequIPGNNModel": "mlip.models.build_nequip_preset",
+        "allegro.model.AllegroModel": "mlip.models.build_allegro",
+        "allegro.model.allegro_models.AllegroModel": "mlip.models.build_allegro",
+        "nequip.model.ZBLPairPotential": "mlip.models.build_zbl",
+        "nequip.model.ModelFromCheckpoint": "mlip.training.finetuning.model_from_checkpoint",
+        "nequip.model.ModelFromPackage": "mlip.training.finetuning.model_from_package",
+        "nequip.model.modify": "mlip.training.finetuning.modify",
+    },
 }
 
-# Parts of a model. Its builder makes them, so that a model's config stays data from the YAML to the checkpoint.
-MODEL_PARTS = (
-    "allegro.nn.TwoBodyBesselScalarEmbed",
-    "allegro.nn.TwoBodySplineScalarEmbed",
-    "nequip.nn.pair_potential.ZBL",
-    "nequip.nn.pair_potential.LennardJones",
-    "nequip.nn.pair_potential.SimpleLennardJones",
-)
+TARGETS: dict[str, str] = {name: path for section in SECTIONS.values() for name, path in section.items()}
+
+# Parts of a model, with parameters that are the model's own affair. Its builder makes them, so that a model's config
+# stays data from the YAML to the checkpoint.
+MODEL_PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "allegro.nn.TwoBodyBesselScalarEmbed": (
+        "mlip.nn.radial_chemical.TwoBodyBesselEmbedding",
+        ("num_types", "dim", "forward_weight_init"),
+    ),
+    "allegro.nn.TwoBodySplineScalarEmbed": (
+        "mlip.nn.radial_chemical.TwoBodySplineEmbedding",
+        ("num_types", "dim", "dtype", "forward_weight_init"),
+    ),
+    "nequip.nn.pair_potential.ZBL": ("mlip.models.pair_potentials.ZBL", ("type_names",)),
+    "nequip.nn.pair_potential.LennardJones": ("mlip.models.pair_potentials.LennardJones", ("type_names",)),
+    "nequip.nn.pair_potential.SimpleLennardJones": ("mlip.models.pair_potentials.SimpleLennardJones", ("type_names",)),
+}
+
+# Public names that have no counterpart, and what to write instead.
+REFUSED: dict[str, str] = {
+    "nequip.model.FullNequIPGNNModel": (
+        "models are not built from irreps here; write nequip.model.NequIPGNNModel with l_max, parity and num_features "
+        "(one number per l)"
+    ),
+    "allegro.model.allegro_models.FullAllegroModel": (
+        "models are not built from irreps here; write allegro.model.AllegroModel with l_max, parity and "
+        "num_tensor_features"
+    ),
+    "nequip.data.dataset.AtomicDataset": (
+        "it is a base class; write one of the data sets, nequip.data.dataset.ASEDataset for example"
+    ),
+    "nequip.model.ModelTypeNamesFromPackage": "write ${type_names_from_package:PATH} as the value of type_names",
+}
 
 _COVERED = ("nequip.", "allegro.")
 
@@ -96,13 +163,15 @@ def resolve_target(name: str, where: str = "") -> str:
         where: its place in the config, for the message.
 
     Raises:
-        ConfigError: a ``nequip.`` or ``allegro.`` name that is not in the table; says the nearest name.
+        ConfigError: a ``nequip.`` or ``allegro.`` name that is not in the table; says the nearest one, or the cure.
     """
     if name in TARGETS:
         return TARGETS[name]
     if not name.startswith(_COVERED) or name in MODEL_PARTS:
         return name
     prefix = f"{where}: " if where else ""
+    if name in REFUSED:
+        raise ConfigError(f"{prefix}{name} is not available: {REFUSED[name]}")
     raise ConfigError(f"{prefix}unknown _target_ {name}{nearest(name, [*TARGETS, *MODEL_PARTS])}")
 
 

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mlip.config.errors import ConfigError
 from mlip.training.metrics_manager import MetricsManager
+from mlip.training.ranks import mean_over_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,7 +152,7 @@ class SoftAdapt(Callback):
     ) -> None:
         """Take in the losses of a batch."""
         if self._interval == "batch":
-            self._take_in(_loss(module), _loss(module).metrics_values_step)
+            self._take_in(_loss(module), mean_over_ranks(_loss(module).metrics_values_step))
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Take in the losses of an epoch."""

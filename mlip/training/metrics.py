@@ -14,7 +14,7 @@ from torch import Tensor
 from mlip.config.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class ErrorMetric(ABC):
@@ -55,6 +55,18 @@ class ErrorMetric(ABC):
     def compute(self) -> float:
         """The error of everything seen since the last reset; NaN when that is nothing."""
         return float("nan") if self._sum is None else float(self._finish(self._sum, self._count))
+
+    def joined(self, states: Sequence[tuple[float, int]]) -> ErrorMetric:
+        """The same metric having seen what all of ``states`` have, those of other ranks for example."""
+        whole = self.fresh()
+        seen = [(total, count) for total, count in states if count]
+        if seen:
+            whole.load_state((self._join([total for total, _ in seen]), sum(count for _, count in seen)))
+        return whole
+
+    def _join(self, totals: Sequence[float]) -> float:
+        """One running value of several."""
+        return sum(totals)
 
     @abstractmethod
     def _terms(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -173,6 +185,12 @@ class MaximumAbsoluteError(ErrorMetric):
         self._sum = seen if self._sum is None else torch.maximum(self._sum, seen)
         self._count = 1
         return largest
+
+    def _join(self, totals: Sequence[float]) -> float:
+        return max(totals)
+
+    def _finish(self, total: Tensor, count: int) -> Tensor:
+        return total
 
     def _terms(self, prediction: Tensor, target: Tensor) -> Tensor:
         return (prediction - target).abs()

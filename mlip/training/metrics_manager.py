@@ -13,13 +13,14 @@ from mlip.config.targets import nearest
 from mlip.data.errors import DataError
 from mlip.data.fields import PREDICTED_FIELDS, Kind
 from mlip.data.modifiers import Quantity, as_quantity
+from mlip.training.metrics import ErrorMetric
+from mlip.training.ranks import gathered, world_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mlip.data.frame import Batch
     from mlip.graph import Prediction
-    from mlip.training.metrics import ErrorMetric
 
 WEIGHTED_SUM = "weighted_sum"
 _ENTRY_KEYS = ("metric", "field", "coeff", "name", "per_type", "per_type_coeffs", "ignore_nan")
@@ -75,14 +76,22 @@ class MetricsManager:
                     f"metrics: unknown key {key!r}{nearest(key, list(_ENTRY_KEYS))}; known are {', '.join(_ENTRY_KEYS)}"
                 )
         if entry.get("metric") is None or entry.get("field") is None:
-            raise ConfigError("metrics: every entry needs `metric` and `field`")
+            raise ConfigError(
+                "metrics: every entry needs `metric` and `field`; a metric of whole predictions (field null) is not "
+                "available, write one entry per field"
+            )
         quantity = as_quantity(entry["field"])
         if quantity.field not in PREDICTED_FIELDS:
             raise ConfigError(
                 f"metrics: models do not predict {quantity.field!r}"
                 f"{nearest(str(quantity.field), list(PREDICTED_FIELDS))}; they do {', '.join(PREDICTED_FIELDS)}"
             )
-        metric: ErrorMetric = entry["metric"]
+        metric = entry["metric"]
+        if not isinstance(metric, ErrorMetric):
+            raise ConfigError(
+                f"metrics: {type(metric).__name__} is not one of nequip.train's metrics; write MeanSquaredError, "
+                "MeanAbsoluteError, RootMeanSquaredError, MaximumAbsoluteError, HuberLoss or StratifiedHuberForceLoss"
+            )
         name = entry.get("name") or f"{quantity.name}_{metric.abbreviation}"
         if name == WEIGHTED_SUM or name in [term.name for term in self._terms]:
             raise ConfigError(f"metrics: the name {name!r} is taken; set another `name`")
@@ -194,10 +203,10 @@ class MetricsManager:
         return {name: float(value) for name, value in self._last.items()}
 
     def compute(self, prefix: str = "") -> dict[str, float]:
-        """All errors of everything seen since the last ``reset``, and their weighted sum."""
+        """All errors of everything seen since the last ``reset``, by all ranks, and their weighted sum."""
         found: dict[str, float] = {}
-        for term in self._terms:
-            values = {key: metric.compute() for key, metric in term.metrics.items() if metric.has_seen}
+        for term, metrics in zip(self._terms, self._over_ranks(), strict=True):
+            values = {key: metric.compute() for key, metric in metrics.items() if metric.has_seen}
             found.update({f"{term.name}_{key}": value for key, value in values.items() if key})
             average = term.average(values)
             if average is not None:
@@ -206,6 +215,18 @@ class MetricsManager:
             found[WEIGHTED_SUM] = sum(coeff * found[name] for name, coeff in self._coeffs.items() if name in found)
         self.metrics_values_epoch = found
         return {prefix + name: value for name, value in found.items()}
+
+    def _over_ranks(self) -> list[dict[str, ErrorMetric]]:
+        """The metrics of each term, having seen what all ranks have."""
+        mine = [term.metrics for term in self._terms]
+        if world_size() == 1:
+            return mine
+        flat = [number for metrics in mine for metric in metrics.values() for number in metric.state()]
+        by_rank = [iter(numbers) for numbers in gathered(flat)]
+        return [
+            {key: metric.joined([(next(n), int(next(n))) for n in by_rank]) for key, metric in metrics.items()}
+            for metrics in mine
+        ]
 
     def reset(self) -> None:
         """Forget everything seen."""

@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningModule
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlip.config.errors import ConfigError
 from mlip.config.instantiate import instantiate
 from mlip.graph import Prediction
-from mlip.training.ema import ExponentialMovingAverage
+from mlip.training.errors import TrainingError
+from mlip.training.finetuning import build_trainable_model
 from mlip.training.metrics_manager import WEIGHTED_SUM, MetricsManager
 from mlip.training.optimizers import build_lr_scheduler, build_optimizer
+from mlip.training.ranks import gathered, world_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,22 +60,22 @@ class NequIPLightningModule(LightningModule):
         self.save_hyperparameters()
         self.run_stage = 0  # which entry of `run` is under way; a checkpoint keeps it
         self._plateau_epoch = -1
+        self._schedule: dict[str, Any] = {}  # of the learning rate: scheduler, interval, frequency, monitor
+        self.last_batch = ""  # its size in words, for messages
         self.model: Potential = self._build_model(model)
         self._optimizer_config = optimizer
         self._lr_scheduler_config = lr_scheduler
         counts = {"val": 1, "test": 1, **(num_datasets or {})}
-        self.loss = _metrics(loss, "training_module.loss")
+        self.loss = make_metrics(loss, "training_module.loss")
         if self.loss is not None and not self.loss.coefficients:
             raise ConfigError("training_module.loss: no entry has a coeff, so there is nothing to minimise")
-        self.train_metrics = _metrics(train_metrics, "training_module.train_metrics")
+        self.train_metrics = make_metrics(train_metrics, "training_module.train_metrics")
         self.val_metrics = _copies(val_metrics, "training_module.val_metrics", counts["val"])
         self.test_metrics = _copies(test_metrics, "training_module.test_metrics", counts["test"])
 
     def _build_model(self, model: Config) -> Potential:
-        from mlip.models import build_model
-
         try:
-            return build_model(dict(model))
+            return build_trainable_model(model)
         except ValueError as error:
             raise ConfigError(f"training_module.model: {error}") from error
 
@@ -89,18 +92,66 @@ class NequIPLightningModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
+        return self.losses(batch)[1]
+
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """The parts of the loss of a batch by name, and their weighted sum; logs them, and the training metrics.
+
+        Raises:
+            TrainingError: the loss is no number any more.
+        """
         if self.loss is None:
             raise ConfigError("training_module.loss is not set, and `run` has train")
+        self._remember(batch)
         derivatives = self.loss.needs_derivatives or (
             self.train_metrics is not None and self.train_metrics.needs_derivatives
         )
         prediction = self.model(batch.graph, derivatives)
-        losses = self.loss(prediction, batch, "train_loss_step/")
-        self._log(losses, batch)
+        losses = self.loss(prediction, batch)
+        self._log({f"train_loss_step/{name}": value for name, value in losses.items()}, batch)
         if self.train_metrics is not None:
             detached = Prediction(**{name: value.detach() for name, value in prediction.tensors().items()})
             self._log(self.train_metrics(detached, batch, "train_metric_step/"), batch)
-        return losses[f"train_loss_step/{WEIGHTED_SUM}"]
+        total = losses.pop(WEIGHTED_SUM)
+        self._refuse_nan(total, losses)
+        return losses, total
+
+    def _remember(self, batch: Batch) -> None:
+        graph = batch.graph
+        self.last_batch = f"{graph.num_frames} frames, {graph.pos.shape[0]} atoms, {graph.edge_index.shape[1]} edges"
+
+    def _refuse_nan(self, total: Tensor, parts: Mapping[str, Tensor]) -> None:
+        # Reading a value from a GPU waits for it, and ranks must stop together: there, not at every step.
+        if world_size() > 1 or total.device.type != "cpu":
+            every = getattr(self.trainer, "log_every_n_steps", 1)
+            if self.trainer.global_step % max(every, 1):
+                return
+        elif bool(total.isfinite()):
+            return
+        if all(finite for (finite,) in gathered([float(total.isfinite())])):
+            return
+        which = ", ".join(f"{name} {float(value):.3g}" for name, value in parts.items())
+        raise TrainingError(
+            f"the loss is no finite number any more, in epoch {self.trainer.current_epoch} at step "
+            f"{self.trainer.global_step} ({which}): lower the learning rate, set trainer.gradient_clip_val, or look "
+            f"for wrong labels in the data; {self.last_checkpoint()}"
+        )
+
+    def last_checkpoint(self) -> str:
+        """Where the last checkpoint is, in words."""
+        for callback in self.trainer.checkpoint_callbacks:
+            path = getattr(callback, "last_model_path", "") or getattr(callback, "best_model_path", "")
+            if path:
+                return f"the last checkpoint is {path}"
+        return "no checkpoint has been written yet"
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step of the optimizer, and what follows it."""
+        super().optimizer_step(*args, **kwargs)
+        self.after_optimizer_step()
+
+    def after_optimizer_step(self) -> None:
+        """What follows each step of the optimizer; nothing here."""
 
     def _log(self, values: Mapping[str, Tensor], batch: Batch) -> None:
         detached = {name: value.detach() for name, value in values.items()}
@@ -147,6 +198,7 @@ class NequIPLightningModule(LightningModule):
 
     def _evaluate(self, metrics: list[MetricsManager], batch: Batch, dataloader_idx: int) -> Prediction:
         used = metrics[dataloader_idx]
+        self._remember(batch)
         prediction: Prediction = self.evaluation_model(batch.graph, True)
         used(prediction, batch)
         return prediction
@@ -180,7 +232,10 @@ class NequIPLightningModule(LightningModule):
         optimizer = build_optimizer(self._optimizer_config, self.model)
         if self._lr_scheduler_config is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": build_lr_scheduler(self._lr_scheduler_config, optimizer)}
+        self._schedule = build_lr_scheduler(self._lr_scheduler_config, optimizer)
+        # Lightning takes none of the other keys from modules that take their own steps, and says so
+        kept = self._schedule if self.automatic_optimization else {"scheduler": self._schedule["scheduler"]}
+        return {"optimizer": optimizer, "lr_scheduler": kept}
 
     def _all_metrics(self) -> dict[str, MetricsManager]:
         named = {"loss": self.loss, "train_metrics": self.train_metrics}
@@ -192,6 +247,11 @@ class NequIPLightningModule(LightningModule):
         """Add what makes the file stand on its own: the model's complete config, metrics and format version."""
         from mlip.deploy.checkpoint import describe
 
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            raise TrainingError(
+                f"the weights are no finite numbers any more, in epoch {self.trainer.current_epoch}; no checkpoint was "
+                f"written: lower the learning rate or set trainer.gradient_clip_val; {self.last_checkpoint()}"
+            )
         checkpoint["hyper_parameters"] = {**checkpoint["hyper_parameters"], "model": dict(self.model.config)}
         checkpoint["metrics"] = {name: metrics.state() for name, metrics in self._all_metrics().items()}
         checkpoint["mlip"] = {**describe(type(self)), "run_stage": self.run_stage}
@@ -210,19 +270,29 @@ class NequIPLightningModule(LightningModule):
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """One step of a scheduler; not of a plateau scheduler that is stepped by epochs."""
-        if metric is None or self.trainer.lr_scheduler_configs[0].interval != "epoch":
+        if metric is None or self.schedule_interval != "epoch":
             super().lr_scheduler_step(scheduler, metric)
 
+    @property
+    def schedule_interval(self) -> str:
+        """``epoch`` or ``step``."""
+        return str(self._schedule.get("interval", "epoch"))
+
+    @property
+    def schedule_frequency(self) -> int:
+        """Every how many epochs or steps."""
+        return int(self._schedule.get("frequency", 1))
+
     def _step_plateau_scheduler(self) -> None:
-        configs = self.trainer.lr_scheduler_configs
-        if not configs or not configs[0].reduce_on_plateau or configs[0].interval != "epoch":
+        scheduler = self._schedule.get("scheduler")
+        if not isinstance(scheduler, ReduceLROnPlateau) or self.schedule_interval != "epoch":
             return
         epoch = self.trainer.fit_loop.epoch_progress.current.ready - 1
-        if epoch <= self._plateau_epoch or (epoch + 1) % configs[0].frequency:
+        if epoch <= self._plateau_epoch or (epoch + 1) % self.schedule_frequency:
             return
-        metric = self._epoch_values().get(str(configs[0].monitor))
+        metric = self._epoch_values().get(str(self._schedule.get("monitor")))
         if metric is not None:
-            super().lr_scheduler_step(configs[0].scheduler, metric)
+            super().lr_scheduler_step(scheduler, metric)
             self._plateau_epoch = epoch
 
     def _epoch_values(self) -> dict[str, float]:
@@ -236,34 +306,12 @@ class NequIPLightningModule(LightningModule):
         return values
 
 
-class EMALightningModule(NequIPLightningModule):
-    """As :class:`NequIPLightningModule`; validation, test and inference use an exponential moving average of weights.
+def make_metrics(config: Any, where: str) -> MetricsManager | None:
+    """A loss or metrics from a section; None without one.
 
-    Args:
-        ema_decay: of the average, in [0, 1).
-        **kwargs: of :class:`NequIPLightningModule`.
+    Raises:
+        ConfigError: the section does not make a MetricsManager.
     """
-
-    def __init__(self, ema_decay: float = 0.999, **kwargs: Any) -> None:
-        if not 0.0 <= float(ema_decay) < 1.0:
-            raise ConfigError(f"training_module.ema_decay is {ema_decay}; it must be in [0, 1)")
-        super().__init__(**kwargs)
-        self.save_hyperparameters("ema_decay")
-        self.ema = ExponentialMovingAverage(self.model, float(ema_decay))
-
-    @property
-    def evaluation_model(self) -> Potential:
-        """The potential with averaged weights."""
-        model: Potential = self.ema.model  # type: ignore[assignment]
-        return model
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """One step of the optimizer, and of the average."""
-        super().optimizer_step(*args, **kwargs)
-        self.ema.update(self.model)
-
-
-def _metrics(config: Any, where: str) -> MetricsManager | None:
     if config is None:
         return None
     # Older configs give the list of metrics itself.
@@ -275,5 +323,5 @@ def _metrics(config: Any, where: str) -> MetricsManager | None:
 
 
 def _copies(config: Any, where: str, count: int) -> list[MetricsManager]:
-    make: Callable[[], MetricsManager | None] = lambda: _metrics(config, where)  # noqa: E731
+    make: Callable[[], MetricsManager | None] = lambda: make_metrics(config, where)  # noqa: E731
     return [metrics for metrics in (make() for _ in range(count)) if metrics is not None]

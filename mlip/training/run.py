@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlip.config.errors import ConfigError
 from mlip.config.instantiate import instantiate
-from mlip.config.load import check_config, resolved
+from mlip.config.load import resolved
 from mlip.config.resolvers import register_training_data_stats
+from mlip.config.sources import sources_of_this_job
 from mlip.config.validate import stages
 from mlip.data.errors import DataError
 from mlip.deploy.memory import keep_freed_memory
+from mlip.training.build_trainer import build_trainer
+from mlip.training.check import check_training_config
+from mlip.training.recorder import RunRecorder
+from mlip.training.stage_results import StageResult, print_summary
+from mlip.training.stopping import stopping_clearly
+from mlip.training.tf32 import allow_tf32
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -24,21 +30,6 @@ if TYPE_CHECKING:
     from mlip.training.module import NequIPLightningModule
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """What a stage found.
-
-    Attributes:
-        stage: ``val`` or ``test``.
-        weights: which weights were used.
-        metrics: logged name -> value.
-    """
-
-    stage: str
-    weights: str
-    metrics: dict[str, float]
 
 
 def run_training(config: DictConfig, output_dir: Path) -> list[StageResult]:
@@ -55,28 +46,42 @@ def run_training(config: DictConfig, output_dir: Path) -> list[StageResult]:
         ConfigError: the config does not fit; before any data are touched, where that can be known.
         DataError: the data do not fit.
         CheckpointError: ``ckpt_path`` is not a checkpoint to continue from.
+        TrainingError: the run had to stop.
     """
-    check_config(config)
+    for note in check_training_config(config, sources_of_this_job()):
+        log.warning("%s", note)
     quiet_lightning()
     keep_freed_memory()
+    allow_tf32(bool((resolved(config, "global_options")["global_options"] or {}).get("allow_tf32", False)))
     run = stages(resolved(config, "run")["run"])
     checkpoint = load_resumed(config, run)
     data = build_data(config)
     module = build_module(config, data, run) if checkpoint is None else restore_module(checkpoint, data)
     check_labels(module, data, run)
     trainer = build_trainer(config, output_dir)
+    recorder = RunRecorder(trainer, output_dir)
+    recorder.begin(what_runs(config, module), resumes=checkpoint is not None)
     start = checkpoint["mlip"]["run_stage"] if checkpoint and "train" in run else 0
     results = []
-    for index, stage in enumerate(run):
-        if index < start:
-            continue
-        module.run_stage = index
-        resume_from = config.get("ckpt_path") if index == start else None
-        result = run_stage(stage, trainer, module, data, run[:index], resume_from)
-        if result is not None:
-            results.append(result)
-    print_summary(results, output_dir)
+    with stopping_clearly(module):
+        for index, stage in enumerate(run):
+            if index < start:
+                continue
+            module.run_stage = index
+            resume_from = config.get("ckpt_path") if index == start else None
+            result = run_stage(stage, trainer, module, data, run[:index], resume_from)
+            if result is not None:
+                results.append(result)
+    if trainer.is_global_zero:
+        recorder.finish(results)
+        print_summary(results, output_dir)
     return results
+
+
+def what_runs(config: DictConfig, module: NequIPLightningModule) -> dict[str, Any]:
+    """The config of this run without interpolations; of a run that goes on, with the module of the checkpoint."""
+    sections = resolved(config, "run", "data", "trainer")
+    return {**sections, "training_module": dict(module.hparams["info_dict"]["training_module"])}
 
 
 def quiet_lightning() -> None:
@@ -88,6 +93,9 @@ def quiet_lightning() -> None:
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's affair
         ".*in eval mode at the start of training.*",  # the averaged copy of a model is, by design
         ".*your dataloader is not resumable.*",  # our sampler is; Lightning looks for it in the loader
+        ".*recommended to use `self.log.*sync_dist.*",  # metrics are joined over ranks before they are logged
+        ".*callbacks used to create the checkpoint need to be provided.*",  # the config may have changed
+        ".*The dirpath has changed from.*",  # a run may go on in another folder
         ".*does not have many workers.*",  # frames are ready in memory
     ):
         warnings.filterwarnings("ignore", message=message)
@@ -191,15 +199,6 @@ def check_labels(module: NequIPLightningModule, data: NequIPDataModule, run: lis
                     )
 
 
-def build_trainer(config: DictConfig, output_dir: Path) -> Trainer:
-    """Lightning's trainer; what it writes by itself goes to ``output_dir`` unless the config places it elsewhere."""
-    section = {"default_root_dir": str(output_dir), **resolved(config, "trainer")["trainer"]}
-    if not isinstance(section.get("max_epochs"), (int, type(None))):
-        raise ConfigError(f"trainer.max_epochs is {section['max_epochs']!r}; it must be a whole number")
-    trainer: Trainer = instantiate(section, where="trainer", inference_mode=False)
-    return trainer
-
-
 def run_stage(
     stage: str,
     trainer: Trainer,
@@ -233,28 +232,3 @@ def evaluation_weights(trainer: Trainer, done: list[str], resume_from: str | Non
     if best:
         return best, f"best ({Path(best).name})"
     return None, "last" if "train" in done else "initial"
-
-
-def print_summary(results: list[StageResult], output_dir: Path) -> None:
-    """A table of all errors, one row per data set."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    by_stage: dict[str, list[StageResult]] = {}
-    for result in results:
-        by_stage.setdefault(result.stage, []).append(result)
-    for stage, found in by_stage.items():
-        rows: dict[str, dict[str, float]] = {}
-        for result in found:
-            for name, value in result.metrics.items():
-                prefix, _, metric = name.partition("/")
-                rows.setdefault(f"{prefix.removesuffix('_epoch')}, {result.weights}", {})[metric] = value
-        table = Table(title=f"{stage} errors (eV, Å)")
-        table.add_column("metric", no_wrap=True)
-        for row in rows:
-            table.add_column(row, justify="right")
-        for metric in dict.fromkeys(m for values in rows.values() for m in values):
-            table.add_row(metric, *[f"{values[metric]:.5g}" if metric in values else "" for values in rows.values()])
-        console.print(table)
-    console.print(f"Output: {output_dir}", highlight=False)

@@ -46,7 +46,7 @@ def test_other_data_give_other_errors(folder: Path) -> None:
     [
         (["trainer.max_epochs=abc"], "trainer.max_epochs is 'abc'"),
         (["trainer.callbacks.0.monitor=val0_epoch/nosuch"], "val0_epoch/nosuch"),
-        (["training_module.model.l_max=-1"], "training_module.model: l_max must be a whole number of at least 0"),
+        (["training_module.model.l_max=-1"], "training_module.model.l_max must be a whole number of at least 0"),
     ],
 )
 def test_settings_that_only_lightning_or_the_model_know(folder: Path, arguments: list[str], message: str) -> None:

@@ -20,7 +20,7 @@ from mlip.data.datamodule import ASEDataModule
 from mlip.data.emt import write_emt_dataset
 from mlip.data.frame import collate
 from mlip.deploy.checkpoint import CheckpointError, checkpoint_info, load_checkpoint, read_checkpoint
-from mlip.training.module import EMALightningModule
+from mlip.training.ema_module import EMALightningModule
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,0 +1,160 @@
+"""Models that start from trained weights, and changes to models: what stands under ``training_module.model``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlip.config.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlip.models import Potential
+
+log = logging.getLogger(__name__)
+
+Config = Mapping[str, Any]
+# They choose other implementations of the same mathematics; ours are chosen by themselves.
+_ACCELERATIONS = (
+    "enable_OpenEquivariance",
+    "enable_CuEquivariance",
+    "enable_TritonContracter",
+    "enable_CuEquivarianceContracter",
+)
+_MODIFIERS = ("modify_PerTypeScaleShift", "enable_ForceStressOutput", "disable_ForceStressOutput", *_ACCELERATIONS)
+
+
+def build_trainable_model(config: Config) -> Potential:
+    """A potential from the ``model`` section: a new one, one with trained weights, or a changed one.
+
+    Raises:
+        ConfigError: a section that does not fit.
+        ValueError: a parameter of a new model that does not.
+    """
+    from mlip.models import build_model
+
+    name = str(config.get("_target_", "")).rpartition(".")[2]
+    arguments = {key: value for key, value in config.items() if key != "_target_"}
+    sources: dict[str, Callable[..., Potential]] = {
+        "ModelFromCheckpoint": model_from_checkpoint,
+        "ModelFromPackage": model_from_package,
+        "modify": modify,
+    }
+    if name in sources:
+        try:
+            return sources[name](**arguments)
+        except TypeError as error:
+            raise ConfigError(f"training_module.model: {error}") from error
+    return build_model(dict(config))
+
+
+def model_from_checkpoint(checkpoint_path: str, compile_mode: str = "eager") -> Potential:
+    """The model of a checkpoint, with its averaged weights where it has them, to be trained further.
+
+    Args:
+        checkpoint_path: a ``.ckpt`` file.
+        compile_mode: ``eager`` or ``compile``.
+    """
+    from mlip.deploy.checkpoint import CheckpointError, load_checkpoint
+
+    try:
+        trained = load_checkpoint(checkpoint_path)
+    except CheckpointError as error:
+        raise ConfigError(f"training_module.model: {error}") from error
+    return rebuilt(trained, compile_mode=compile_mode)
+
+
+def model_from_package(package_path: str, compile_mode: str = "eager") -> Potential:  # noqa: ARG001 - as the reference
+    """The model of a package, to be trained further.
+
+    Args:
+        package_path: a ``.nequip.zip`` file.
+        compile_mode: ``eager`` or ``compile``.
+    """
+    raise ConfigError(
+        f"training_module.model: packages such as {package_path} are not read here yet; use "
+        "nequip.model.ModelFromCheckpoint with the checkpoint the package was made from"
+    )
+
+
+def modify(modifiers: Sequence[Mapping[str, Any]], model: Config) -> Potential:
+    """A changed model.
+
+    Args:
+        modifiers: changes in order, each ``{modifier: NAME, ...arguments}``: ``modify_PerTypeScaleShift`` (scales,
+            shifts, scales_trainable, shifts_trainable), ``enable_ForceStressOutput``, ``disable_ForceStressOutput``;
+            those that only accelerate are accepted and have no effect.
+        model: section of the model to change.
+    """
+    potential = build_trainable_model(model)
+    for entry in modifiers:
+        arguments = dict(entry)
+        name = str(arguments.pop("modifier", ""))
+        if name not in _MODIFIERS:
+            from mlip.config.targets import nearest
+
+            raise ConfigError(
+                f"training_module.model.modifiers: unknown modifier {name!r}{nearest(name, list(_MODIFIERS))}; known "
+                f"are {', '.join(_MODIFIERS)}"
+            )
+        if name in _ACCELERATIONS:
+            log.info("%s: kernels are chosen by themselves here; nothing to do", name)
+        elif name == "modify_PerTypeScaleShift":
+            potential = _with_scale_shift(potential, **arguments)
+        else:
+            potential = rebuilt(potential, do_derivatives=name == "enable_ForceStressOutput")
+    return potential
+
+
+def _with_scale_shift(
+    potential: Potential,
+    scales: Any = None,
+    shifts: Any = None,
+    scales_trainable: bool = False,
+    shifts_trainable: bool = False,
+) -> Potential:
+    """The potential with other per-type scales and shifts; dictionaries change only the types they name."""
+    state = potential.state_dict()
+    changes: dict[str, Any] = {}
+    for kind, value in (("scales", scales), ("shifts", shifts)):
+        before = _per_type_values(state, kind, potential.type_names)
+        given = value
+        if isinstance(value, Mapping):
+            unknown = [name for name in value if name not in potential.type_names]
+            if unknown:
+                raise ConfigError(
+                    f"modify_PerTypeScaleShift: {kind} name {unknown}, the model's types are {potential.type_names}"
+                )
+            neutral = 1.0 if kind == "scales" else 0.0
+            given = {**(before or dict.fromkeys(potential.type_names, neutral)), **value}
+        changes[f"per_type_energy_{kind}"] = before if given is None else given
+    changes["per_type_energy_scales_trainable"] = scales_trainable
+    changes["per_type_energy_shifts_trainable"] = shifts_trainable
+    return rebuilt(potential, **changes)
+
+
+def _per_type_values(state: Mapping[str, Any], kind: str, type_names: Sequence[str]) -> dict[str, float] | None:
+    values = state.get(f"scale_shift.{kind}")
+    if values is None or not values.numel():
+        return None
+    return dict(zip(type_names, values.flatten().tolist(), strict=True))
+
+
+def rebuilt(potential: Potential, **changes: Any) -> Potential:
+    """A new potential with the weights of ``potential`` and some parameters changed."""
+    from mlip.models import build_model
+
+    known = {key: value for key, value in changes.items() if key in potential.config or key == "compile_mode"}
+    missing = [key for key in changes if key not in known]
+    if missing:
+        raise ConfigError(f"training_module.model: {potential.config['_target_']} has no {', '.join(missing)}")
+    new = build_model({**potential.config, **known})
+    fresh = new.state_dict()
+    weights = dict(potential.state_dict())
+    for key in [key for key in weights if key.startswith("scale_shift.")]:
+        del weights[key]
+    changed = {key: value for key, value in fresh.items() if key.startswith("scale_shift.")}
+    if not any(key.startswith("per_type_energy_") for key in changes):
+        changed |= {key: value for key, value in potential.state_dict().items() if key in changed}
+    new.load_state_dict({**weights, **changed})
+    return new
