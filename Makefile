@@ -63,7 +63,12 @@ lmp-run: ## run it: ARGS="-h", or with more MPI ranks lammps/run-lmp -n 2 -in in
 
 .PHONY: test
 test: plugin lint ## lint, types and all tests with coverage
-	@$(in_venv) OMP_NUM_THREADS=1 $(python) -m pytest -m "not conformance" --cov --cov-report=term $(PYTEST_ARGS)
+	@$(in_venv) OMP_NUM_THREADS=1 $(python) -m pytest -m "not conformance and not lammps_source and not slow" \
+		--cov --cov-report=term $(PYTEST_ARGS)
+
+.PHONY: test-lammps
+test-lammps: plugin lmp ## all tests in LAMMPS: the plugin, Kokkos, ML-IAP, the slow ones; builds LAMMPS first
+	@$(in_venv) OMP_NUM_THREADS=1 $(python) -m pytest tests/end_to_end tests/integration/test_mliap.py -m "not conformance" $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: setup ## ruff, mypy, clang-format, shellcheck
@@ -96,6 +101,14 @@ golden: peer ## write tests/conformance/golden anew with the reference
 .PHONY: bench-cpu
 bench-cpu: setup peer ## speed, memory and force error against the reference, one thread
 	@$(in_venv) $(python) benchmarks/bench_cpu.py $(BENCH_ARGS)
+
+.PHONY: bench-lammps
+bench-lammps: plugin peer ## dynamics in LAMMPS: plain, Kokkos, ML-IAP and the reference's model (with `make lmp`, all of them)
+	@$(in_venv) $(python) benchmarks/bench_lammps.py $(BENCH_ARGS)
+
+.PHONY: bench-data
+bench-data: setup ## memory and speed of reading large data files
+	@$(in_venv) $(python) benchmarks/bench_data.py $(BENCH_ARGS)
 
 .PHONY: bench-accuracy
 bench-accuracy: setup peer ## test errors on acetylacetone against the reference, same config and budget

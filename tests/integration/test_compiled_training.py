@@ -30,7 +30,6 @@ def gradients(potential: Potential, graph: Graph) -> dict[str, Tensor]:
     return {"loss": loss.detach(), **weights}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_compiled_training_has_the_gradients_of_eager_training(model: str) -> None:
     config = CONFIGS[model] | {"model_dtype": "float64", "pair_potential": None, "num_layers": 1}
