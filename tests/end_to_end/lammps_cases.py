@@ -96,6 +96,8 @@ def lammps(
     script.write_text("\n".join(commands) + "\n")
     program = [*start(ranks), "-in", script.name, "-log", "log.lammps"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    if preload := os.environ.get("MLIP_LMP_PRELOAD"):  # ci/sanitize
+        environment["LD_PRELOAD"] = preload
     done = subprocess.run(
         program, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )

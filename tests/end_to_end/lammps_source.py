@@ -38,14 +38,15 @@ class Kokkos:
 
     newton: str
     neigh: str
+    threads: int = 1
 
     def __str__(self) -> str:
         return f"newton {self.newton}, {self.neigh} lists"
 
     @property
     def start(self) -> Callable[[int], list[str]]:
-        """The command for a run with Kokkos on the host, one thread for each rank."""
-        switches = f"-k on t 1 -sf kk -pk kokkos newton {self.newton} neigh {self.neigh}".split()
+        """The command for a run with Kokkos on the host."""
+        switches = f"-k on t {self.threads} -sf kk -pk kokkos newton {self.newton} neigh {self.neigh}".split()
         return lambda ranks: [*plain(ranks), *switches]
 
 
