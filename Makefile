@@ -88,6 +88,10 @@ format: setup ## rewrite the sources in the project's format
 conformance: setup peer ## our models against fresh ones of the reference, in its own environment
 	@OMP_NUM_THREADS=1 $(python) -m pytest tests/conformance -m conformance $(PYTEST_ARGS)
 
+.PHONY: sanitize
+sanitize: setup ## the LAMMPS tests with a plugin that checks its memory accesses and arithmetic (a quarter of an hour)
+	@PYTHON=$(python) ci/sanitize $(PYTEST_ARGS)
+
 .PHONY: gpu-check
 gpu-check: ## the LAMMPS tests on an NVIDIA GPU, with the torch of PYTHON (MLIP_WHEELS: a folder of wheels)
 	@PYTHON=$(PYTHON) ci/gpu-check $(PYTEST_ARGS)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 
 def directory() -> str:
-    """The folder of the plugin, where ``lammps/build-plugin`` puts it for this environment."""
+    """The folder of the plugin, where ``lammps/build-plugin`` puts it for this environment, or MLIP_PLUGIN_DIR."""
     _preload_mpi()
-    folder = Path(sys.prefix) / "lib" / "mlip" / "lammps"
+    folder = Path(os.environ.get("MLIP_PLUGIN_DIR") or Path(sys.prefix) / "lib" / "mlip" / "lammps")
     problem = _problem(folder)
     if not problem:
         return str(folder)
