@@ -175,6 +175,9 @@ def _report(problems: str) -> int:
 def _run_hydra(arguments: list[str], job: Callable[[DictConfig], None]) -> None:
     import hydra
 
+    from mlip.config.output_folders import ignore_output_folders
+
+    ignore_output_folders()
     before = sys.argv
     # the program's own name stays: Lightning starts further processes of a distributed run with it
     sys.argv = [before[0], *arguments]

@@ -119,6 +119,11 @@ def in_process(folder: Path, name: str, *arguments: str) -> Path:
     return folder / name
 
 
+def test_a_run_folder_may_have_the_name_of_a_key(folder: Path) -> None:
+    for _ in range(2):  # the second time the folder is there before Hydra looks
+        assert (in_process(folder, "run", "trainer.max_epochs=1", "run=[train]") / "last.ckpt").is_file()
+
+
 @pytest.fixture(scope="module")
 def straight(folder: Path) -> tuple[Path, str]:
     """Output folder of an uninterrupted run of four epochs by ``nequip-train config.yaml``, and what it printed."""
