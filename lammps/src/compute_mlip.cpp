@@ -31,7 +31,7 @@ ComputeModelOutput::ComputeModelOutput(LAMMPS *lmp, int narg, char **arg) : Comp
 
 void ComputeModelOutput::init() {
   pair_ = nullptr;
-  for (const char *suffix : {"", "/kk"})
+  for (const char *suffix : {"", "/kk", "/kk/host", "/kk/device"})
     for (int instance : {0, 1}) // in a hybrid with several of them the first
       if (!pair_) pair_ = dynamic_cast<PairMLIP *>(force->pair_match(pair_style_ + suffix, 1, instance));
   if (!pair_)

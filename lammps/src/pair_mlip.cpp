@@ -76,6 +76,10 @@ void PairMLIP::settings(int narg, char **arg) {
   loaded_ = false; // for another device, perhaps
 }
 
+bool PairMLIP::is_small_number(const std::string &text) {
+  return utils::is_integer(text) && text.size() < 5;
+}
+
 void PairMLIP::reset_options() {
   device_ = mlip::DeviceRequest{};
 }
@@ -86,7 +90,7 @@ bool PairMLIP::read_option(const std::string &name, const std::string &value) {
     const std::string numbered = "cuda:";
     const bool is_numbered = value.compare(0, numbered.size(), numbered) == 0;
     const std::string number = is_numbered ? value.substr(numbered.size()) : "";
-    if (is_numbered && !utils::is_integer(number)) return false;
+    if (is_numbered && !is_small_number(number)) return false;
     device_.index = is_numbered ? std::stoi(number) : -1;
     device_.kind = value == "cpu" ? Kind::cpu : value == "auto" ? Kind::automatic : Kind::cuda;
     return value == "auto" || value == "cpu" || value == "cuda" || (is_numbered && device_.index >= 0);
@@ -188,7 +192,7 @@ void PairMLIP::init_style() {
   if (!loaded_) load_model(); // after a restart, or with new options
   set_units();
   for (int k = 1; k <= 3; ++k)
-    if (atom->nbonds > 0 && force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
+    if (!force->kspace && atom->nbonds > 0 && force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
       error->all(FLERR,
                  "{} needs bonded atoms in the neighbor list, but special_bonds takes them out: add "
                  "'special_bonds lj/coul 1.0 1.0 1.0'",

@@ -58,6 +58,8 @@ class PairMLIP : public Pair {
   virtual bool read_option(const std::string &name, const std::string &value);
 
   /// Back to the defaults: a pair_style line names all options that are to differ from them.
+  /// Whether a word is a whole number that fits any counter of ours.
+  static bool is_small_number(const std::string &text);
   virtual void reset_options();
 
   /// The options, for the error message.

@@ -49,7 +49,7 @@ bool PairNequIP::read_option(const std::string &name, const std::string &value) 
     return value == "auto" || value == "extended" || value == "staged";
   }
   if (name == "layers") {
-    if (!utils::is_integer(value)) return false;
+    if (!is_small_number(value)) return false;
     layers_asked_ = std::stoi(value);
     return layers_asked_ >= 1;
   }
@@ -178,8 +178,10 @@ void PairNequIP::prepare_simulation() {
     const auto &widths = model.layer_widths;
     const int widest = widths.empty() ? 0 : *std::max_element(widths.begin(), widths.end());
     reserve_communication(widest, widest);
-    log_note_ = fmt::format("  exchange staged: {} layers, up to {} features per atom sent between them\n",
-                            layers_, widest);
+    log_note_ =
+        fmt::format("  exchange staged: {} layers, up to {} features per atom sent between them; extended "
+                    "would compute {:.2f} atoms for each\n",
+                    layers_, widest, computed_per_atom((layers_ - 1) * model.r_max));
   }
   if (shells > 1) widen_communication(shells * model.r_max + neighbor->skin);
   if (exchange_ != Exchange::periodic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -50,7 +51,10 @@ def main(args: Sequence[str] | None = None) -> None:
     except ConfigError as error:
         print(f"mlip config: {error}", file=sys.stderr)
         raise SystemExit(1) from error
-    print("\n".join(lines))
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - flushed at exit
 
 
 if __name__ == "__main__":

@@ -13,9 +13,6 @@ from importlib.util import find_spec
 COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("mlip.cli.data", "convert and check data files"),
     "config": ("mlip.cli.config", "explain and check training configs"),
-    "import": ("mlip.cli.import_model", "take over models of other programs"),
-    "export-reference": ("mlip.cli.export_reference", "write a model for the NequIP framework"),
-    "doctor": ("mlip.cli.doctor", "check this installation"),
 }
 
 

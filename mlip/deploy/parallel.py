@@ -88,8 +88,8 @@ class PiecesToCompile:
                 return
             try:
                 self.files[name] = compile_one(name)
-            except CompileError as error:
-                self.failures.append(str(error))
+            except (CompileError, OSError, RuntimeError) as error:
+                self.failures.append(str(error) or type(error).__name__)
 
 
 class _Elsewhere:

@@ -68,7 +68,9 @@ def run_training(config: DictConfig, output_dir: Path) -> list[StageResult]:
             if index < start:
                 continue
             module.run_stage = index
-            resume_from = config.get("ckpt_path") if index == start else None
+            # without `train` every stage evaluates the model that was given
+            given = index == start or "train" not in run
+            resume_from = config.get("ckpt_path") if given else None
             result = run_stage(stage, trainer, module, data, run[:index], resume_from)
             if result is not None:
                 results.append(result)

@@ -44,7 +44,7 @@ def pair_commands(file: Path, names: tuple[str, ...] = TYPES) -> tuple[str, str]
 
 
 def deviation(result: Result, expected: Result) -> float:
-    """The largest of energies per atom, forces and virial per atom; eV and eV/Å."""
+    """The largest of energies per atom and forces; eV and eV/Å."""
     atoms = len(expected.energies)
     return max(
         abs(result.energy - expected.energies.sum()) / atoms,

@@ -37,6 +37,9 @@ def test_the_same_data_give_the_same_errors(folder: Path) -> None:
 
 def test_other_data_give_other_errors(folder: Path) -> None:
     run = in_process(folder, "elsewhere", "run=[val, test]", "++ckpt_path=trained/best.ckpt", "data_dir=other")
+    report = (run / "report.html").read_text()
+    assert "val0, best.ckpt" in report
+    assert "test0, best.ckpt" in report, "all stages evaluate the model that was given"
     found, before = logged_errors(run), logged_errors(folder / "trained")
     assert found["test0_epoch/forces_rmse"] != pytest.approx(before["test0_epoch/forces_rmse"], rel=1e-3)
 
