@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 KOKKOS = ("-k", "on", "t", "1", "-sf", "kk", "-pk", "kokkos", "newton", "on", "neigh", "half")
+THERMO_COLUMNS = 15  # of thermo_style in lammps/examples/demo.in
 
 
 def main(args: list[str] | None = None) -> None:
@@ -88,22 +89,28 @@ def _lammps(words: list[str | Path | int], folder: Path) -> str:
     return "".join(lines)
 
 
+def thermo_rows(log: str) -> list[list[float]]:
+    """The lines of numbers under ``thermo_style`` of the input: step, temperature, volume, energy, ..."""
+    rows = [line.split() for line in log.splitlines()]
+    return [[float(word) for word in row] for row in rows if len(row) == THERMO_COLUMNS and row[0].isdigit()]
+
+
 def _report(log: str, protein: Atoms, for_ase: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from mlip.integrations.ase import NequIPCalculator
 
-    thermo = [line.split() for line in log.splitlines() if re.fullmatch(r"\s*\d+(\s+\S+){14}", line)]
+    thermo = thermo_rows(log)
     speeds = re.findall(r"([\d.]+) timesteps/s", log)
     protein.calc = NequIPCalculator.from_compiled_model(for_ase, chemical_species_to_atom_type_map=True)
     energy = protein.get_potential_energy()
     table = Table(title=f"DHFR in water, {len(protein)} atoms", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    table.add_row("energy of the first step: LAMMPS, eV", f"{float(thermo[0][3]):.4f}")
+    table.add_row("energy of the first step: LAMMPS, eV", f"{thermo[0][3]:.4f}")
     table.add_row("the same in ASE, eV", f"{energy:.4f}")
-    table.add_row("temperature at the end, K", f"{float(thermo[-1][1]):.0f}")
+    table.add_row("temperature at the end, K", f"{thermo[-1][1]:.0f}")
     table.add_row("steps per second", speeds[-1] if speeds else "-")
     table.add_row("thousand atom-steps per second", f"{float(speeds[-1]) * len(protein) / 1000:.1f}" if speeds else "-")
     Console().print(table)

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 from PIL import Image
 
+from mlip.cli.demo_dhfr import THERMO_COLUMNS, thermo_rows
 from mlip.cli.demo_report import ModelReport, Parity, print_table, write_figure
 from mlip.integrations.lammps_md import Dynamics, LammpsError, Trajectory, run_dynamics
 
@@ -97,3 +98,12 @@ def test_the_report_is_a_table_and_a_figure(
     figure = write_figure([report], "Toy", tmp_path / "demo.png")
     with Image.open(figure) as image:
         assert image.width > image.height > 400
+
+
+def test_the_lines_of_numbers_of_the_protein_demo_are_found() -> None:
+    text = (Path(__file__).parents[2] / "lammps/examples/demo.in").read_text()
+    (columns,) = [line.split()[2:] for line in text.splitlines() if line.startswith("thermo_style")]
+    assert len(columns) == THERMO_COLUMNS
+    line = "         5   261.85384   240990.21  88.668742 2987.1199 " + 10 * " 1.5" + " \n"
+    rows = thermo_rows("   Step Temp\n" + line + "Loop time of 15.1695 on 2 procs for 20 steps with 23558 atoms\n")
+    assert [row[:4] for row in rows] == [[5.0, 261.85384, 240990.21, 88.668742]]
