@@ -98,19 +98,12 @@ def run(output: Path, acac: Path | None, steps: int | None) -> None:
 
 def alloy_demo(data: Path) -> Demo:
     """CuAu, labelled on the spot with ASE's EMT potential."""
-    import numpy as np
-    from ase.build import bulk
-
-    from mlip.data.emt import write_emt_dataset
+    from mlip.data.emt import example_crystal, write_emt_dataset
 
     if not all((data / f"{part}.xyz").is_file() for part in ("train", "val", "test")):
         write_emt_dataset(data, num_train=200, num_val=20, num_test=50, seed=1)
-    rng = np.random.default_rng(7)
-    crystal = bulk("Cu", "fcc", a=3.85, cubic=True) * (3, 3, 3)
-    crystal.symbols[rng.permutation(len(crystal))[: len(crystal) // 2]] = "Au"
-    crystal.rattle(0.02, seed=7)
     models = (DemoModel("demo_allegro", "allegro", (1, 2)), DemoModel("demo_nequip", "nequip", (1,)))
-    return Demo("CuAu, EMT", "MLIP_DEMO_DATA", data, models, crystal, ("test.xyz",), 600.0, 0.002, 1000)
+    return Demo("CuAu, EMT", "MLIP_DEMO_DATA", data, models, example_crystal(), ("test.xyz",), 600.0, 0.002, 1000)
 
 
 def molecule_demo(data: Path) -> Demo:

@@ -44,6 +44,17 @@ def alloy(rng: np.random.Generator) -> Atoms:
     return label(atoms)
 
 
+def example_crystal() -> Atoms:
+    """A CuAu crystal of 108 atoms in random order, slightly displaced, to start dynamics from."""
+    from ase.build import bulk
+
+    rng = np.random.default_rng(7)
+    crystal = bulk("Cu", "fcc", a=3.85, cubic=True) * (3, 3, 3)
+    crystal.symbols[rng.permutation(len(crystal))[: len(crystal) // 2]] = "Au"
+    crystal.rattle(0.02, seed=7)
+    return crystal
+
+
 def label(atoms: Atoms) -> Atoms:
     """The structure with EMT energy (eV), forces (eV/Å) and stress (eV/Å^3) as calculator results."""
     from ase.calculators.emt import EMT
