@@ -13,6 +13,8 @@ from importlib.util import find_spec
 COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("mlip.cli.data", "convert and check data files"),
     "config": ("mlip.cli.config", "explain and check training configs"),
+    "doctor": ("mlip.cli.doctor", "check that Python, torch, MPI, GPU libraries and LAMMPS belong together"),
+    "stack": ("mlip.cli.stack", "versions that fit each other, and images made of them"),
 }
 
 

@@ -1,8 +1,8 @@
-# SPDX-License-Identifier: MIT
-"""What is built: recipes/lammps.yaml, and the names that follow from it for everything that is kept."""
+"""Results named after what they were made from, and the running of commands."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -16,37 +16,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
+from mlip.stack.errors import StackError
+from mlip.stack.places import cache_folder
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-FILE = CHECKOUT / "recipes" / "lammps.yaml"
 STARTED = time.monotonic()
-
-
-class BuildError(Exception):
-    """What the user should know and can do, in sentences."""
-
-
-def load() -> dict[str, Any]:
-    """The recipe, with the sources that LMP_SOURCES chooses."""
-    recipe: dict[str, Any] = yaml.safe_load(FILE.read_text())
-    choice = os.environ.get("LMP_SOURCES") or "debian"
-    if choice not in recipe["sources"]:
-        raise BuildError(f"LMP_SOURCES is '{choice}': choose one of {', '.join(recipe['sources'])}")
-    recipe["sources"] = recipe["sources"][choice]
-    return recipe
-
-
-def cache_folder() -> Path:
-    """Where this project keeps what can be made again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("MLIP_CACHE") or Path(base) / "mlip").resolve()
 
 
 def digest(*parts: object) -> str:
     """A name for content: twelve hexadecimal digits."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def sha256(path: Path) -> str:
+    """The file's hash, in hexadecimal digits."""
+    value = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            value.update(block)
+    return value.hexdigest()
 
 
 def say(text: str) -> None:
@@ -70,6 +58,9 @@ def cached(kind: str, name: str, what: str, make: Callable[[Path], None]) -> Pat
     """The folder of that kind and name in the cache; made by `make` where it is not there yet.
 
     It is made under another name and renamed when complete: what was interrupted starts anew.
+
+    Raises:
+        StackError: there is no room for it, or `make` raises it.
     """
     place = cache_folder() / kind / name
     unfinished = place.with_name(f"{name}.unfinished")
@@ -85,6 +76,11 @@ def cached(kind: str, name: str, what: str, make: Callable[[Path], None]) -> Pat
         unfinished.mkdir()
         try:
             make(unfinished)
+        except OSError as error:
+            shutil.rmtree(unfinished)
+            if error.errno == errno.ENOSPC:
+                raise StackError(f"no room left in {place.parent}: free some, or let MLIP_CACHE name another") from None
+            raise
         except BaseException:
             shutil.rmtree(unfinished)
             raise
@@ -95,17 +91,25 @@ def cached(kind: str, name: str, what: str, make: Callable[[Path], None]) -> Pat
 
 
 def run(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command; where it fails, its output and one sentence."""
+    """Run a command; options are those of subprocess.run.
+
+    Raises:
+        StackError: it fails; what it wrote is on the error output.
+    """
     try:
         return subprocess.run(command, check=True, text=True, **options)
     except subprocess.CalledProcessError as error:
         sys.stderr.write(error.stdout or "")
         sys.stderr.write(error.stderr or "")
         words = " ".join(str(word) for word in command)
-        raise BuildError(f"this ended with {error.returncode} (its output is above): {words[:300]}") from None
+        raise StackError(f"this ended with {error.returncode} (its output is above): {words[:300]}") from None
 
 
 def need(program: str, package: str) -> None:
-    """Say what to install where a program is missing."""
+    """Say what to install where a program is missing.
+
+    Raises:
+        StackError: the program is not on PATH.
+    """
     if shutil.which(program) is None:
-        raise BuildError(f"no '{program}' here: apt-get install {package}")
+        raise StackError(f"no '{program}' here: apt-get install {package}")

@@ -1,0 +1,1 @@
+"""The stack builder: a recipe becomes a lock, an image, an Apptainer file. Needs PyYAML and Jinja2, never torch."""
