@@ -8,8 +8,8 @@ What this shows: the code is valid for the compiler of that GPU, without a warni
 that the objects link. For that Kokkos itself must be built for the backend, from its own sources; here are only its
 headers, set up as that build would. Each file takes about a minute of processor time and up to 2 GB.
 
-Sources and Kokkos' headers are those of recipes/lammps.yaml (``make lmp`` fetches them, too). The compilers: nvcc comes
-from the Python index into the cache folder, hipcc from Debian into a root filesystem there.
+Sources, Kokkos' and MPI's headers are those of the stack cpu (``make lmp`` fetches them, too). The compilers: nvcc
+comes from the Python index into the cache folder, hipcc from Debian into a root filesystem there.
 """
 
 from __future__ import annotations
@@ -24,22 +24,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(CHECKOUT / "lammps" / "build_lmp"))
+sys.path.insert(0, str(CHECKOUT))
 
-from debian import enter, root_filesystem, source_lines  # noqa: E402
-from recipe import BuildError, cache_folder, cached, digest, load, need, run, say  # noqa: E402
-from sources import lammps_sources  # noqa: E402
+from mlip.stack import fetch, lock, recipe  # noqa: E402
+from mlip.stack.apt import source_lines  # noqa: E402
+from mlip.stack.cache import cached, digest, run, say  # noqa: E402
+from mlip.stack.chroot import enter  # noqa: E402
+from mlip.stack.errors import StackError  # noqa: E402
+from mlip.stack.parts import Build  # noqa: E402
+from mlip.stack.places import cache_folder  # noqa: E402
+from mlip.stack.system import mmdebstrap  # noqa: E402
 
 OURS = CHECKOUT / "lammps" / "src"
-NVCC_PACKAGES = (
-    "nvidia-cuda-nvcc==13.0.88",
-    "nvidia-cuda-crt==13.0.88",
-    "nvidia-nvvm==13.0.88",
-    "nvidia-cuda-runtime==13.0.96",
-    "nvidia-cuda-cccl==13.0.85",
-)
 HIP_SUITE = "forky"
-HIP_PACKAGES = ("g++", "hipcc", "libamdhip64-dev", "librocthrust-dev", "libmpich-dev", "libomp-dev")
+HIP_PACKAGES = ("g++", "hipcc", "libamdhip64-dev", "librocthrust-dev", "libomp-dev")
 LAMMPS_FILES = (
     "atom_kokkos",
     "atom_vec_atomic_kokkos",
@@ -107,13 +105,15 @@ def configured_headers(backend: Backend, kokkos: Path, target: Path) -> None:
 
 
 def nvcc() -> Path:
-    """NVIDIA's compiler, in an environment of its own."""
+    """NVIDIA's compiler, of the version in recipes/stacks/cuda.yaml, in an environment of its own."""
+    toolkit = recipe.load("cuda").toolkit
+    packages = [f"{name}=={version}" for name, version in toolkit.packages.items()] if toolkit else []
 
     def make(place: Path) -> None:
         venv.create(place / "env", with_pip=True)
-        run([place / "env" / "bin" / "python", "-m", "pip", "install", "--quiet", *NVCC_PACKAGES])
+        run([place / "env" / "bin" / "python", "-m", "pip", "install", "--quiet", *packages])
 
-    place = cached("cuda", digest(NVCC_PACKAGES), "CUDA compiler", make)
+    place = cached("cuda", digest(packages), "CUDA compiler", make)
     return next(place.glob("env/lib/python3*/site-packages/nvidia/*/bin/nvcc"))
 
 
@@ -121,11 +121,10 @@ def hip_root() -> Path:
     """A Debian system with AMD's compiler."""
 
     def make(place: Path) -> None:
-        need("mmdebstrap", "mmdebstrap")
-        (place / "sources.list").write_text("".join(f"deb {line}\n" for line in source_lines(HIP_SUITE)))
+        (place / "sources.list").write_text("".join(f"deb {line}\n" for line in source_lines([HIP_SUITE])))
         run(
             [
-                "mmdebstrap",
+                *mmdebstrap(place),
                 "--variant=minbase",
                 "--format=tar",
                 '--aptopt=Acquire::Check-Valid-Until "false"',
@@ -140,7 +139,10 @@ def hip_root() -> Path:
         run(["tar", "-xf", place / "root.tar", "-C", place / "root", "--no-same-owner", "--exclude=./dev/*"])
         (place / "root.tar").unlink()
 
-    return cached("rootfs", f"hip-{digest(HIP_SUITE, HIP_PACKAGES)}", f"root filesystem (Debian {HIP_SUITE})", make)
+    return (
+        cached("rootfs", f"hip-{digest(HIP_SUITE, HIP_PACKAGES)}", f"root filesystem (Debian {HIP_SUITE})", make)
+        / "root"
+    )
 
 
 def main() -> int:
@@ -151,9 +153,12 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="just these files, without the .cpp")
     args = parser.parse_args()
 
-    recipe = load()
-    source, root = lammps_sources(recipe), root_filesystem(recipe)
-    kokkos = root / "root" / "usr" / "include" / "kokkos"
+    stack = recipe.load("cpu")
+    locked = lock.load(stack)
+    fetch.fetch(locked)
+    build = Build(stack, locked)
+    source, root = build.source, build.toolchain / "root"
+    kokkos = root / "usr" / "include" / "kokkos"
     backend = CUDA if args.backend == "cuda" else HIP
     work = cache_folder() / f"compile-{args.backend}"
     configured_headers(backend, kokkos, work / "headers")
@@ -164,7 +169,7 @@ def main() -> int:
     files = [path for path in ours + theirs if not args.only or path.stem in args.only]
 
     includes = ["-I", str(work / "headers"), "-I", str(OURS), "-I", str(OURS / "kokkos")]
-    for folder in (source / "src", source / "src" / "KOKKOS", kokkos, Path("/usr/include/x86_64-linux-gnu/mpich")):
+    for folder in (source / "src", source / "src" / "KOKKOS", kokkos, build.python / "include"):
         includes += ["-isystem", str(folder)]
     defines = ["-DLMP_KOKKOS", "-DLAMMPS_SMALLBIG", "-DLMP_KOKKOS_LAYOUT_LEGACY", "-DLMP_KOKKOS_DOUBLE_DOUBLE"]
     if args.backend == "cuda":
@@ -182,7 +187,7 @@ def main() -> int:
         target = work / f"{path.stem}.o"
         line = [*command, *options, "-c", str(path), "-o", str(target)]
         before = os.times()
-        done = subprocess.run(["nice", *map(str, enter(system, {}, line))], check=False)
+        done = subprocess.run(["nice", *enter(system, {}, line)], check=False)
         after = os.times()
         seconds = sum(after[2:4]) - sum(before[2:4])
         failures += done.returncode != 0
@@ -195,6 +200,6 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except BuildError as error:
+    except StackError as error:
         print(f"compile-gpu: {error}", file=sys.stderr)
         sys.exit(1)
