@@ -5,6 +5,7 @@ MLIP_VENV  ?= $(CURDIR)/.venv
 export MLIP_VENV
 
 python     := $(MLIP_VENV)/bin/python
+stack      := $(python) -m mlip.cli.main stack
 in_venv    := PATH="$(MLIP_VENV)/bin:$$PATH"
 peer        = $(shell $(PYTHON) requirements/environment.py peer --where)
 OUTPUT     ?= demo-output
@@ -12,7 +13,7 @@ ACAC_DATA  ?= ../shared/data/acac
 DHFR_PDB   ?= ../shared/data/dhfr/5dfr_solv-cube_equil.pdb
 
 cpp_files   = $(wildcard lammps/src/*.cpp lammps/src/*.h lammps/src/*/*.cpp lammps/src/*/*.h)
-shell_files = $(shell grep -lE '^\#!.*/(env )?(ba)?sh' .ci/* ci/* lammps/* 2>/dev/null)
+shell_files = $(shell grep -lE '^\#!.*/(env )?(ba)?sh' .ci/* ci/* lammps/* containers/stages/* 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -52,23 +53,88 @@ demo-dhfr: setup lmp ## a protein in water (DHFR_PDB) in LAMMPS with Kokkos, 20 
 ##@ LAMMPS from source
 
 .PHONY: lmp
-lmp: setup ## LAMMPS with KOKKOS, ML-IAP in Python and the pair styles, as recipes/lammps.yaml says
-	@$(python) lammps/build_lmp
+lmp: setup ## LAMMPS with KOKKOS, ML-IAP in Python and the pair styles, as the stack cpu (or STACK) says
+	@$(stack) fetch $(or $(STACK),cpu)
+	@$(stack) build $(or $(STACK),cpu) --only lammps
 
 .PHONY: lmp-run
 lmp-run: ## run it: ARGS="-h", or with more MPI ranks lammps/run-lmp -n 2 -in in.lammps
 	@lammps/run-lmp $(ARGS)
 
+##@ Images
+
+# Stacks are those of recipes/stacks: image-cpu, image-cuda, image-cuda-host, image-rocm, image-rocm-6.2, ...
+stacks = $(notdir $(basename $(filter-out recipes/stacks/_%,$(wildcard recipes/stacks/*.yaml))))
+
+.PHONY: stacks
+stacks: setup ## the stacks: what fits what
+	@$(stack) list
+
+.PHONY: stack-fetch
+stack-fetch: setup ## the files of STACK into the cache, by hash: all that a build needs
+	@$(stack) fetch $(or $(STACK),cpu)
+
+per_stack = image sif test-image test-sif reproduce bundle
+.PHONY: $(foreach kind,$(per_stack),$(stacks:%=$(kind)-%))
+
+image-cpu: ## a stack's container image, with Docker, Podman or Buildah (image-cuda, image-rocm, ...)
+$(stacks:%=image-%): image-%: setup
+	@$(stack) fetch $*
+	@$(stack) build $* --only image $(BUILD_ARGS)
+
+sif-cpu: ## its Apptainer file, build/mlip-cpu.sif, from the image
+$(stacks:%=sif-%): sif-%: setup
+	@$(stack) build $* --only sif $(BUILD_ARGS)
+
+test-image-cpu: ## train, compile and run LAMMPS inside the image
+$(stacks:%=test-image-%): test-image-%: setup
+	@$(stack) test $*
+
+test-sif-cpu: ## the same inside the Apptainer file, as root and as an ordinary user
+$(stacks:%=test-sif-%): test-sif-%: setup
+	@$(stack) test $* --sif
+
+.PHONY: reproduce-small
+reproduce-small: setup ## make the system and the Python environment of the stack cpu twice and compare every byte
+	@$(stack) fetch cpu
+	@$(stack) reproduce cpu --only system
+	@$(stack) reproduce cpu --only python
+
+reproduce-cpu: ## build image and Apptainer file twice from sources and compare every byte
+$(stacks:%=reproduce-%): reproduce-%: setup
+	@$(stack) fetch $*
+	@$(stack) reproduce $* $(BUILD_ARGS)
+
+bundle-cpu: ## all files of a stack as one, for a site without a network
+$(stacks:%=bundle-%): bundle-%: setup
+	@$(stack) fetch $* --bundle build/mlip-$*.bundle.tar
+
 ##@ Checks
 
 .PHONY: test
-test: plugin lint ## lint, types and all tests with coverage
+test: setup ## all that CI runs, from ci/matrix.yaml: check, LAMMPS from source, image, Apptainer file (an hour)
+	@$(in_venv) $(python) -m mlip.stack.ci_matrix run --all --limit 85
+
+.PHONY: check
+check: lint test-unit ## lint, types and all tests but those of LAMMPS from source and of images, with coverage
+
+.PHONY: test-unit
+test-unit: plugin
 	@$(in_venv) OMP_NUM_THREADS=1 $(python) -m pytest -m "not conformance and not lammps_source and not slow" \
 		--cov --cov-report=term $(PYTEST_ARGS)
 
 .PHONY: test-lammps
 test-lammps: plugin lmp ## all tests in LAMMPS: the plugin, Kokkos, ML-IAP, the slow ones; builds LAMMPS first
 	@$(in_venv) OMP_NUM_THREADS=1 $(python) -m pytest tests/end_to_end tests/integration/test_mliap.py -m "not conformance" $(PYTEST_ARGS)
+
+.PHONY: test-lmp
+test-lmp: plugin lmp
+	@$(in_venv) OMP_NUM_THREADS=1 $(python) -m pytest tests/end_to_end tests/integration/test_mliap.py \
+		-m "lammps_source and not slow" $(PYTEST_ARGS)
+
+.PHONY: ci
+ci: setup ## a job of ci/matrix.yaml as CI runs it: JOB=unit [STACK=cpu]; without JOB, the table of jobs
+	@$(in_venv) $(python) -m mlip.stack.ci_matrix $(if $(JOB),run $(JOB) $(if $(STACK),--stack $(STACK)),list)
 
 .PHONY: lint
 lint: setup ## ruff, mypy, clang-format, shellcheck

@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the model files here")
     parser.add_argument("--output", type=Path, default=FOLDER / "results", help="folder of the result files")
     args = parser.parse_args()
-    source_build = (ROOT / "build/lmp/bin/lmp").exists()
+    source_build = (ROOT / "build/lmp/lammps/bin/lmp").exists()
     if not source_build:
         print("no LAMMPS of `make lmp`: Kokkos and ML-IAP are left out", flush=True)
     peer = peer_python()

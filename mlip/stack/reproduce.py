@@ -1,0 +1,109 @@
+"""Builds the same twice and compares every byte."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from mlip.stack import engines, fetch
+from mlip.stack import lock as locks
+from mlip.stack.cache import say, sha256
+from mlip.stack.compare import first_difference_of_archives, first_difference_of_folders
+from mlip.stack.engine import Engine
+from mlip.stack.errors import StackError
+from mlip.stack.image import build_image, build_sif, image_tag
+from mlip.stack.parts import Build
+from mlip.stack.places import cache_folder
+from mlip.stack.python_tree import make_environment
+from mlip.stack.recipe import Stack
+from mlip.stack.system import make_archive
+
+
+def differ(what: str, difference: str) -> StackError:
+    """What is raised where two builds are not the same."""
+    return StackError(f"{what}: two builds differ, first in {difference}")
+
+
+def reproduce_system(build: Build, place: Path) -> None:
+    """Make the runtime's root filesystem twice.
+
+    Raises:
+        StackError: the archives differ.
+    """
+    debs = [deb for deb in build.lock.debs if "runtime" in deb.sets]
+    archives = [place / "one.tar", place / "two.tar"]
+    for archive in archives:
+        say(f"making the root filesystem ({archive.stem})")
+        make_archive(build.lock, debs, build.stack.system.suite, archive, compiling=False)
+    if difference := first_difference_of_archives(*archives):
+        raise differ("the root filesystem", difference)
+    say(f"the root filesystem is the same twice: sha256 {sha256(archives[0])}")
+
+
+def reproduce_python(build: Build, place: Path) -> None:
+    """Make the Python environment twice.
+
+    Raises:
+        StackError: the trees differ.
+    """
+    trees = [place / "one", place / "two"]
+    for tree in trees:
+        say(f"making the Python environment ({tree.name})")
+        tree.mkdir()
+        make_environment(build.stack, build.lock, build.toolchain, tree)
+    if difference := first_difference_of_folders(*trees):
+        raise differ("the Python environment", difference)
+    say("the Python environment is the same twice")
+
+
+def reproduce_image(build: Build, engine: Engine, place: Path) -> None:
+    """Build image and Apptainer file twice from sources, nothing taken from earlier builds but the fetched files.
+
+    Raises:
+        StackError: image or Apptainer file differ.
+    """
+    stack, digests, files = build.stack, [], []
+    for name in ("one", "two"):
+        output = place / name
+        output.mkdir()
+        say(f"build {name}")
+        digests.append(build_image(build, engine, output, cache=False))
+        engine.save(image_tag(stack), output / "image.tar")
+        files.append(build_sif(stack, build.lock, engine, output))
+    if digests[0] != digests[1]:
+        difference = first_difference_of_archives(place / "one" / "image.tar", place / "two" / "image.tar")
+        raise differ(
+            f"the image {image_tag(stack)} ({digests[0]} and {digests[1]})", difference or "nothing in its files"
+        )
+    hashes = [sha256(file) for file in files]
+    if hashes[0] != hashes[1]:
+        raise StackError(f"the image is the same twice, the Apptainer file is not: {hashes[0]} and {hashes[1]}")
+    say(f"the same twice: image {digests[0]}, Apptainer file sha256 {hashes[0]}")
+
+
+def reproduce(stack: Stack, *, only: str | None = None, engine: str | None = None) -> None:
+    """Build a stack, or a part of it, twice and compare.
+
+    Args:
+        stack: the stack.
+        only: "system" or "python"; by default image and Apptainer file, which compiles LAMMPS twice.
+        engine: a container engine by name; by default the one that is found.
+
+    Raises:
+        StackError: something fails, or the two differ; the message names the first file that does.
+    """
+    lock = locks.load(stack)
+    if missing := fetch.missing(lock):
+        raise StackError(f"{len(missing)} files are not in the cache yet: mlip stack fetch {stack.name}")
+    build = Build(stack, lock)
+    place = Path(tempfile.mkdtemp(dir=cache_folder(), prefix="reproduce-"))
+    try:
+        if only == "system":
+            reproduce_system(build, place)
+        elif only == "python":
+            reproduce_python(build, place)
+        else:
+            reproduce_image(build, engines.find(engine), place)
+    finally:
+        shutil.rmtree(place)
