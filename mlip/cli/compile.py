@@ -1,4 +1,4 @@
-"""``nequip-compile``: a checkpoint becomes a model file for LAMMPS, ASE or torch-sim."""
+"""``nequip-compile``: a trained model becomes a file for LAMMPS, ASE or torch-sim."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ def parser() -> argparse.ArgumentParser:
         description="Compile a trained model ahead of time. The training data are not needed.",
         epilog="example: nequip-compile best.ckpt cu.nequip.pt2 --mode aotinductor --device cpu --target pair_allegro",
     )
-    p.add_argument("input_path", help="checkpoint (.ckpt)")
+    p.add_argument(
+        "input_path", metavar="MODEL", help="checkpoint (.ckpt), package (.nequip.zip) or nequip.net:GROUP/NAME:VERSION"
+    )
     p.add_argument("output_path", help="ends with .nequip.pt2 (aotinductor) or .nequip.pth (torchscript)")
     p.add_argument("--mode", required=True, choices=["aotinductor", "torchscript"])
     p.add_argument("--device", required=True, help="cpu or cuda (cuda also for AMD GPUs)")
     p.add_argument("--target", help="ase, batch (torch-sim), pair_nequip or pair_allegro (LAMMPS)")
     p.add_argument("--input-fields", nargs="+", metavar="FIELD", help="instead of --target: the inputs in order")
     p.add_argument("--output-fields", nargs="+", metavar="FIELD", help="instead of --target: the outputs in order")
-    p.add_argument("--model", default="sole_model", help="which model of the checkpoint (default: %(default)s)")
+    p.add_argument("--model", default="sole_model", help="which model of the file (default: %(default)s)")
+    p.add_argument(
+        "--modifiers", nargs="+", default=[], metavar="NAME", help="changes to the model, see nequip-package"
+    )
     p.add_argument(
         "--threads", type=int, default=1, help="CPU threads per process the code is made for (default: 1, for MPI)"
     )
@@ -44,13 +49,13 @@ def main(args: Sequence[str] | None = None) -> None:
     """Entry point; exits with status 1 and one sentence when the model cannot be compiled."""
     options = parser().parse_args(args)
 
-    from mlip.deploy.checkpoint import CheckpointError
-    from mlip.deploy.errors import CompileError
+    from mlip.config.errors import ConfigError
+    from mlip.deploy.errors import CompileError, StoredModelError
     from mlip.deploy.targets import TargetError
 
     try:
         _run(options)
-    except (CompileError, CheckpointError, TargetError) as error:
+    except (CompileError, ConfigError, StoredModelError, TargetError) as error:
         sys.exit(f"nequip-compile: {error}")
 
 
@@ -62,17 +67,16 @@ def _run(options: argparse.Namespace) -> None:
 
     from rich.console import Console
 
-    from mlip.deploy.checkpoint import load_checkpoint
     from mlip.deploy.compile import SUFFIXES, compile_potential, inductor_settings
     from mlip.deploy.errors import CompileError
+    from mlip.deploy.model_source import load_model, source_name
     from mlip.deploy.targets import resolve_target
+    from mlip.training.finetuning import apply_modifiers
 
     target = resolve_target(options.target, options.input_fields, options.output_fields)
-    source, output = Path(options.input_path), Path(options.output_path)
+    source, output = source_name(options.input_path), Path(options.output_path)
     if not output.name.endswith(SUFFIXES[options.mode]):
         raise CompileError(f"the output of --mode {options.mode} must end with {SUFFIXES[options.mode]}: {output}")
-    if options.model != "sole_model":
-        raise CompileError(f"{source} holds one model, sole_model; there is no {options.model!r}")
     if options.threads < 1:
         raise CompileError(f"--threads must be at least 1, got {options.threads}")
     settings = inductor_settings(options.inductor_configs)
@@ -83,7 +87,8 @@ def _run(options: argparse.Namespace) -> None:
     console = Console(stderr=True)
     started = time.monotonic()
     with console.status("loading") as status:
-        potential = load_checkpoint(source)
+        potential = load_model(options.input_path, options.model)
+        potential = apply_modifiers(potential, [{"modifier": name} for name in options.modifiers])
         deviation = compile_potential(
             potential,
             output,
@@ -94,8 +99,8 @@ def _run(options: argparse.Namespace) -> None:
             allow_tf32=options.tf32,
             inductor_configs=settings,
             stages=options.stages,
-            source=source.name,
-            progress=lambda stage: status.update(f"{stage} {source.name} for {target.name}"),
+            source=source,
+            progress=lambda stage: status.update(f"{stage} {source} for {target.name}"),
         )
     seconds = time.monotonic() - started
     checked = "unchecked" if math.isnan(deviation) else f"equal to the model within {deviation:.0e}"

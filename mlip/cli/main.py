@@ -13,6 +13,9 @@ from importlib.util import find_spec
 COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("mlip.cli.data", "convert and check data files"),
     "config": ("mlip.cli.config", "explain and check training configs"),
+    "package": ("mlip.cli.package", "make packages of models, look into them and change them (nequip-package)"),
+    "import": ("mlip.cli.import_", "convert checkpoints and packages of the NequIP framework"),
+    "export-reference": ("mlip.cli.export_reference", "write a model file for the NequIP framework's calculator"),
     "doctor": ("mlip.cli.doctor", "check that Python, torch, MPI, GPU libraries and LAMMPS belong together"),
     "stack": ("mlip.cli.stack", "versions that fit each other, and images made of them"),
 }

@@ -122,6 +122,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except StackError as error:
         print(f"mlip stack: {error}", file=sys.stderr)
         status = FAILED
+    except KeyboardInterrupt:
+        print("mlip stack: interrupted; what is done is kept, so run it again", file=sys.stderr)
+        status = 130
     except ModuleNotFoundError as error:
         if error.name not in {"yaml", "jinja2"}:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -49,6 +50,25 @@ def list_to_constant_dict(items: Sequence[Any], value: Any) -> dict[Any, Any]:
     return dict.fromkeys(items, value)
 
 
+def type_names_from_package(path: str) -> list[str]:
+    """The type names of a package or checkpoint, in the order of the model."""
+    return list(_of_model("type_names_from_package", "type_names_of", path))
+
+
+def cutoff_radius_from_package(path: str, model_key: str = "sole_model") -> float:  # noqa: ARG001 - as the reference
+    """The cutoff radius of a package or checkpoint, Å."""
+    return float(_of_model("cutoff_radius_from_package", "cutoff_radius_of", path))
+
+
+def _of_model(resolver: str, function: str, path: str) -> Any:
+    # by name, since configs come before model files in this house
+    sources = importlib.import_module("mlip.deploy.model_source")
+    try:
+        return getattr(sources, function)(path)
+    except ValueError as error:
+        raise ConfigError(f"${{{resolver}:{path}}}: {error}") from error
+
+
 def _later(name: str, cure: str) -> Resolver:
     def refuse(*_: Any) -> Any:
         raise ConfigError(f"${{{name}:...}} is not available in this version: {cure}")
@@ -63,8 +83,8 @@ RESOLVERS: dict[str, Resolver] = {
     "list_to_identity_dict": list_to_identity_dict,
     "list_to_constant_dict": list_to_constant_dict,
     "big_dataset_stats": _later("big_dataset_stats", "write the numbers, or use ${training_data_stats:...}"),
-    "type_names_from_package": _later("type_names_from_package", "write the list of type names"),
-    "cutoff_radius_from_package": _later("cutoff_radius_from_package", "write the cutoff radius"),
+    "type_names_from_package": type_names_from_package,
+    "cutoff_radius_from_package": cutoff_radius_from_package,
 }
 
 

@@ -87,7 +87,7 @@ class Apt:
         for folder in ("var/lib/apt/lists/partial", "var/cache/apt/archives/partial"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         (root / "etc/apt/sources.list").write_text("".join(f"deb {line}\ndeb-src {line}\n" for line in lines))
-        (root / "etc/apt/preferences").write_text(preferences)
+        self.prefer(preferences)
         (root / "status").write_text("")
         machine = subprocess.run(["apt-config", "dump", "Acquire"], check=False, text=True, capture_output=True).stdout
         # proxies and the like of this machine; what belongs to its own sources is not taken
@@ -99,6 +99,10 @@ class Apt:
             'Acquire::Check-Valid-Until "false"; Acquire::Languages "none"; Acquire::ForceHash "SHA256";\n'
             f'Acquire::Retries "{RETRIES}"; APT::Sandbox::User ""; Debug::NoLocking "true";\n'
         )
+
+    def prefer(self, preferences: str) -> None:
+        """Say which versions win from now on, in the words of apt_preferences(5)."""
+        (self.root / "etc/apt/preferences").write_text(preferences)
 
     def run(self, *command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run one of apt's programs; the caller looks at what came of it."""

@@ -159,6 +159,7 @@ def link(sha256: str, target: Path) -> Path:
     except OSError:
         with room(target.name):
             shutil.copyfile(source, target)
+        target.chmod(0o444)  # as the link would have
     return target
 
 

@@ -117,15 +117,23 @@ def resolve(stack: Stack, kept: Lock | None) -> list[Deb]:
     if pinned:
         suites.append(stack.sources()["suite"])
     say(f"{stack.name}: resolving Debian packages")
-    old = kept.debs if kept else []
-    with apt.opened(suites, preferences(stack, old)) as archive:
+    with apt.opened(suites, preferences(stack, kept.debs if kept else [])) as archive:
         runtime = [*base(system.suite), *system.runtime, *older]
-        everything = solve(archive, [*runtime, *system.toolchain, *named(archive, pinned)])
+        wanted = [*runtime, *system.toolchain, *named(archive, pinned)]
+        try:
+            everything = solve(archive, wanted)
+        except StackError:
+            if kept is None:
+                raise
+            # what the recipe names now may need newer versions of what is locked
+            archive.prefer(preferences(stack, []))
+            everything = solve(archive, wanted)
+            say(f"{stack.name}: the versions of the present lock do not fit the recipe any more: newer ones are taken")
         everything |= _pinned(archive, pinned)
         libraries = [p for p in pinned if is_library(p["package"])]
         # Chosen among the toolchain's packages only: so every program finds at run time what it was compiled with.
-        only = Apt(archive.root, apt.source_lines(suites), preferences(stack, [], everything))
-        running = set(solve(only, [*runtime, *named(only, libraries)])) | set(_pinned(only, libraries))
+        archive.prefer(preferences(stack, [], everything))
+        running = set(solve(archive, [*runtime, *named(archive, libraries)])) | set(_pinned(archive, libraries))
         of = archive.suites(name for name, _ in everything)
     debs = []
     for (name, version), (file, sha256, size) in everything.items():

@@ -180,7 +180,11 @@ class Engine(ABC):
         for key, value in sorted(labels.items()):
             command += ["--label", f"{key}={value}"]
         stream([*command, str(context)], f"{self.name} build of {tag}", self.environment())
+        self.finish(tag, epoch)
         return self.digest(tag)
+
+    def finish(self, tag: str, epoch: int) -> None:  # noqa: B027 (most have nothing to do)
+        """What an engine does with an image that it has built."""
 
     def digest(self, tag: str) -> str:
         """The sha256 of an image's configuration, ``sha256:...``.

@@ -11,10 +11,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mlip.stack import container_runtime
+from mlip.stack import container_runtime, docker_archive
 from mlip.stack.cache import digest
 from mlip.stack.engine import Engine
 from mlip.stack.errors import StackError
+from mlip.stack.places import cache_folder
 
 INSTALL = "as root, 'ci/install-engines' installs it on Debian"
 
@@ -112,6 +113,31 @@ class _LibraryEngine(Engine):
             raise StackError(f"{self.name} needs runc or crun to make containers of an ordinary user: {INSTALL}")
         options = ["--isolation", "chroot", "--network", "host"]
         return ([] if network else ["unshare", "--net", "--"]), options
+
+    def build(
+        self,
+        context: Path,
+        dockerfile: Path,
+        tag: str,
+        target: str,
+        build_args: Mapping[str, str],
+        labels: Mapping[str, str],
+        epoch: int,
+        *,
+        network: bool = False,
+    ) -> str:
+        """Build as every engine does, and remove what lost or never had a name by it: stages, the tag's last image."""
+        self.check()
+        before = self._nameless()
+        try:
+            return super().build(context, dockerfile, tag, target, build_args, labels, epoch, network=network)
+        finally:
+            for image in self._nameless() - before:
+                subprocess.run(self.command("rmi", image), check=False, capture_output=True, env=self.environment())
+
+    def _nameless(self) -> set[str]:
+        """Images without a name."""
+        return set(self.ask("images", "--filter", "dangling=true", "--quiet", "--no-trunc").split())
 
     def build_command(
         self, context: Path, dockerfile: Path, tag: str, target: str, epoch: int, network: bool
@@ -263,9 +289,21 @@ class Docker(Engine):
             "--no-cache",
             "--provenance=false",
             "--sbom=false",
-            *("--output", f"type=docker,name={tag},rewrite-timestamp=true"),
+            *("--output", f"type=docker,name={tag}"),
             *("--target", target, "--file", str(dockerfile)),
         ]
+
+    def finish(self, tag: str, epoch: int) -> None:
+        """Give files the times of their content: BuildKit cannot where Docker itself keeps the images."""
+        built = self.digest(tag)
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="docker-") as folder:
+            saved, rewritten = Path(folder, "saved.tar"), Path(folder, "image.tar")
+            self.save(tag, saved)
+            docker_archive.rewrite(saved, rewritten, epoch)
+            self.load(rewritten, tag)
+        if self.digest(tag) != built:
+            self.remove(built)
 
     def save_command(self, tag: str, archive: Path, kind: str) -> list[str]:
         """The command line that writes an archive."""

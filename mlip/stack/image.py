@@ -76,7 +76,7 @@ def build_sif(stack: Stack, lock: Lock, engine: Engine, output: Path) -> Path:
         engine.save(image_tag(stack), archive)
         say("packing the Apptainer file")
         digest = sif_files.build(archive, checkout() / "containers" / stack.name / "mlip.def", target, lock.epoch)
-    say(f"{target}: {target.stat().st_size / 1e6:.0f} MB, sha256 {digest}")
+    say(f"{target}: {target.stat().st_size / 1e6:.0f} MB, {digest}")
     return target
 
 

@@ -13,6 +13,7 @@ from mlip.stack.places import cache_folder, checkout
 from mlip.stack.recipe import Stack
 
 PREFIX = "/opt/mlip"
+TOOLS = {"pip", "setuptools"}  # what installing needs
 
 
 def requirements(wheels: list[Wheel]) -> str:
@@ -23,8 +24,10 @@ def requirements(wheels: list[Wheel]) -> str:
 def write_context(lock: Lock, folder: Path) -> None:
     """Lay out what containers/stages/install-python reads."""
     (folder / "files").mkdir(parents=True)
-    for name, kind in (("requirements.txt", "runtime"), ("tools.txt", "toolchain")):
-        chosen = [wheel for wheel in lock.wheels if kind in wheel.sets]
+    # the GPU's compiler is a part of the environment: LAMMPS is compiled with it, and nequip-compile calls it
+    installed = [wheel for wheel in lock.wheels if wheel.name != "pip"]
+    tools = [wheel for wheel in lock.wheels if wheel.name in TOOLS]
+    for name, chosen in (("requirements.txt", installed), ("tools.txt", tools)):
         (folder / name).write_text(requirements(chosen))
         for wheel in chosen:
             blobs.link(wheel.sha256, folder / "files" / wheel.file)

@@ -52,6 +52,9 @@ SCHEMA = Keys(
             },
             or_null=True,
         ),
+        "host": ListOf(
+            Keys(required={"what": SENTENCE, "path": Text(r"/.*", "/opt/vendor/lib/libmpi.so.12"), "why": SENTENCE})
+        ),
         "site": Keys(
             required={"name": NAME, "source": SENTENCE, "date": DATE},
             optional={"cpe": VERSION, "cray_mpich": VERSION, "mpi_abi": VERSION, "notes": SENTENCE},
@@ -60,7 +63,8 @@ SCHEMA = Keys(
     },
 )
 # Keys that say something about a stack and are no part of it.
-WORDS = {"summary", "source", "date", "notes"}
+# What may change without changing a byte of what is built.
+WORDS = {"summary", "source", "date", "notes", "host"}
 ALIAS = Keys(required={"alias": NAME}, optional={"summary": SENTENCE})
 
 
@@ -189,7 +193,7 @@ class Stack:
 
 
 def _without_words(value: Any) -> Any:
-    """A recipe without summaries, sources and dates."""
+    """A recipe without summaries, sources, dates, and what machines bring."""
     if isinstance(value, dict):
         return {key: _without_words(item) for key, item in value.items() if key not in WORDS}
     return value

@@ -79,7 +79,7 @@ def reproduce_image(build: Build, engine: Engine, place: Path) -> None:
     hashes = [sha256(file) for file in files]
     if hashes[0] != hashes[1]:
         raise StackError(f"the image is the same twice, the Apptainer file is not: {hashes[0]} and {hashes[1]}")
-    say(f"the same twice: image {digests[0]}, Apptainer file sha256 {hashes[0]}")
+    say(f"the same twice: image {digests[0]}, Apptainer file sha256:{hashes[0]}")
 
 
 def reproduce(stack: Stack, *, only: str | None = None, engine: str | None = None) -> None:

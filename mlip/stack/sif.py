@@ -20,7 +20,7 @@ from mlip.stack.errors import StackError
 
 # zstd: half of gzip's time to pack. Owners are root's and there are no extended attributes, in which an ordinary user's
 # Apptainer notes the owners: whoever packs gets the same bytes, and they mean nothing where a user runs the file.
-SQUASHFS_OPTIONS = "-comp zstd -Xcompression-level 6 -all-root -no-xattrs"
+SQUASHFS_OPTIONS = "-comp zstd -Xcompression-level 6 -b 1M -all-root -no-xattrs"
 DATE_LABEL = "org.label-schema.build-date"
 # The archive, its layers as Apptainer fetches them, the unpacked files, and what is packed.
 SPACE_FOR_ARCHIVE = 3

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib import request
@@ -156,7 +157,7 @@ def entries(packages: list[dict[str, Any]], python: str, sets: dict[str, tuple[s
     ]
 
 
-def cpu_torch(version: str, python: str) -> Wheel:
+def cpu_torch(version: str, python: str, kept: Lock | None) -> Wheel:
     """The CPU build of torch: the common index has none, so pip's own configuration must find the file.
 
     Raises:
@@ -170,12 +171,14 @@ def cpu_torch(version: str, python: str) -> Wheel:
             break
     else:
         raise StackError(f"{path} lists no CPU build of torch {version} for Python {python} on Linux (x86_64)")
+    if known := [wheel for wheel in (kept.wheels if kept else []) if wheel.sha256 == sha256]:
+        return known[0]
     wheel = Wheel("torch", f"{version}+cpu", file, sha256, None, ("runtime",))
     if not blobs.has(sha256):
         from mlip.stack.fetch import fetch_archives
 
         fetch_archives([wheel])
-    return Wheel("torch", wheel.version, file, sha256, blobs.path(sha256).stat().st_size, ("runtime",))
+    return replace(wheel, size=blobs.path(sha256).stat().st_size)
 
 
 def rocm_torch(stack: Stack) -> tuple[list[Wheel], list[Unresolved]]:
@@ -233,7 +236,7 @@ def resolve(stack: Stack, kept: Lock | None) -> tuple[list[Wheel], list[Unresolv
     extra: list[Wheel] = []
     missing: list[Unresolved] = []
     if stack.torch.build == "cpu":
-        extra = [cpu_torch(stack.torch.version, python)]
+        extra = [cpu_torch(stack.torch.version, python, kept)]
     elif stack.device == "rocm":
         extra, missing = rocm_torch(stack)
     with_gpu = stack.device == "cuda"

@@ -149,9 +149,27 @@ def test_what_is_mounted_is_looked_at_and_not_taken_from_a_cache(
     (context / "source" / "text").write_text("other\n")
 
     assert build(engine, context, "localhost/t:other") != digest
+    assert len(engine.ask("images", "--all", "--quiet").split()) == 2  # those with names, and no stages of them
     assert engine.run("localhost/t:other", ["cat", "/opt/built", "/opt/text"]).stdout == "other\nother\n"
     engine.remove("localhost/t:other")
     assert not engine.exists("localhost/t:other")
+
+
+def test_docker_builds_the_same_image_twice(tmp_path: Path, busybox: Path) -> None:
+    docker = engine_or_skip("docker", None)
+    context = write_context(tmp_path / "context", busybox)
+
+    digests = {build(docker, context, "localhost/mlip-test:1") for _ in range(2)}
+
+    try:
+        assert len(digests) == 1
+        done = docker.run("localhost/mlip-test:1", ["sh", "-c", "id -u; cat /opt/interfaces /opt/word"], user="1000")
+        assert done.stdout.split() == ["1000", "1", "given"]
+        docker.save("localhost/mlip-test:1", tmp_path / "image.tar")
+        assert {docker.load(tmp_path / "image.tar", "localhost/mlip-test:2")} == digests
+    finally:
+        docker.remove("localhost/mlip-test:2")
+        docker.remove("localhost/mlip-test:1")
 
 
 def test_a_build_has_no_network_and_leaves_no_mount_points(built: tuple[Engine, str, Path]) -> None:

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from mlip.data.emt import write_emt_dataset
 from mlip.deploy.checkpoint import read_checkpoint
@@ -120,7 +119,7 @@ def test_a_diverged_run_says_so_and_keeps_its_checkpoints(folder: Path) -> None:
     assert "lower the learning rate" in finished.stderr
     assert "Traceback" not in finished.stderr
     for path in (folder / "diverged").glob("*.ckpt"):
-        assert all(tensor.isfinite().all() for tensor in torch.load(path, weights_only=True)["state_dict"].values())
+        assert all(tensor.isfinite().all() for tensor in read_checkpoint(path)["state_dict"].values())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import torch
 from ase import Atoms
 
 from mlip.cli.prepare_lmp_mliap import main
-from mlip.deploy.checkpoint import describe
+from mlip.deploy.checkpoint import describe, write_checkpoint
 from mlip.integrations.lammps_mliap import MLIAPError, MLIAPPotential, write_mliap_file
 from mlip.models import Potential, build_model
 from tests.compiled_models import CONFIGS, DTYPES, MODELS, TYPE_NAMES, potential
@@ -303,7 +303,8 @@ def checkpoint(tmp_path: Path) -> Path:
         "hyper_parameters": {"model": model.config},
         "mlip": describe(object),
     }
-    torch.save(contents, tmp_path / "best.ckpt")
+    with (tmp_path / "best.ckpt").open("wb") as file:
+        write_checkpoint(contents, file)
     return tmp_path / "best.ckpt"
 
 

@@ -161,7 +161,7 @@ def test_loggers_whose_package_is_missing_do_not_stop_a_run(
 
 REFUSALS = [
     ({"model": {"_target_": "nequip.model.ModelFromCheckpoint", "checkpoint_path": "no.ckpt"}}, "no such checkpoint"),
-    ({"model": {"_target_": "nequip.model.ModelFromPackage", "package_path": "a.nequip.zip"}}, "a.nequip.zip"),
+    ({"model": {"_target_": "nequip.model.ModelFromPackage", "package_path": "a.nequip.zip"}}, "no such package: a.n"),
     (
         {"model": {"_target_": "nequip.model.modify", "modifiers": [{"modifier": "enable_Nothing"}], "model": {}}},
         "",

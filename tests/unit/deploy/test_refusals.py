@@ -14,6 +14,7 @@ from mlip.config.errors import ConfigError
 from mlip.config.load import resolved
 from mlip.config.resolvers import register_training_data_stats
 from mlip.deploy.checkpoint import CheckpointError, describe, load_checkpoint
+from mlip.deploy.checkpoint import write_checkpoint as write_contents
 from mlip.deploy.compile import compile_potential, inductor_settings
 from mlip.deploy.errors import CompileError
 from mlip.deploy.load import ModelFileError, load_compiled
@@ -34,7 +35,8 @@ def write_checkpoint(path: Path, **weights: torch.Tensor) -> Path:
     potential = build_model(dict(CONFIG))
     state = {f"model.{name}": tensor for name, tensor in (potential.state_dict() | weights).items()}
     contents = {"state_dict": state, "hyper_parameters": {"model": potential.config}, "mlip": describe(object)}
-    torch.save(contents, path)
+    with path.open("wb") as file:
+        write_contents(contents, file)
     return path
 
 

@@ -97,6 +97,19 @@ def test_files_are_laid_out_under_their_own_names(archive: Path, tmp_path: Path)
     blobs.link(HASH, target)  # again, over the one that is there
 
 
+def test_on_another_disk_they_are_copied_with_the_same_mode(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_disk(*_: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    blobs.add(archive, HASH)
+    monkeypatch.setattr(os, "link", other_disk)
+    target = blobs.link(HASH, tmp_path / "copy.tar")
+    assert target.read_bytes() == CONTENT
+    assert target.stat().st_mode == blobs.path(HASH).stat().st_mode
+
+
 def test_laying_out_what_is_not_there_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(StackError, match=r"archive\.tar is not in the cache .*mlip stack fetch"):
         blobs.link(HASH, tmp_path / "archive.tar")

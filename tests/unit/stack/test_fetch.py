@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -299,6 +300,25 @@ def test_a_machine_without_a_debian_archive_is_told_what_to_set(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StackError, match=r"knows no Debian archive.*DEBIAN_MIRROR"):
         apt.mirrors()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "E: Failed to fetch x.deb  Error writing to file - write (28: No space left on device)",
+        "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+    ],
+)
+def test_a_full_disk_that_apt_or_pip_meets_is_said(folder: Path, text: str) -> None:
+    words = r"no room left for .*MLIP_CACHE.*what is complete there stays"
+    assert re.search(words, str(apt.explained(text, "x.deb")))
+    assert re.search(words, str(downloads._of_pip(text, wheel_of(make_wheel(folder, "small")))))
+
+
+def test_a_connection_that_pip_loses_is_said(folder: Path) -> None:
+    text = "ERROR: Exception: ProtocolError('Connection broken: IncompleteRead(5 bytes read, 7 more expected)')"
+    found = str(downloads._of_pip(text, wheel_of(make_wheel(folder, "small"))))
+    assert found.startswith("small-1.0-py3-none-any.whl broke off on its way from the index: fetch again")
 
 
 def test_small_wheels_share_a_call_of_pip_and_large_ones_do_not(folder: Path) -> None:

@@ -196,6 +196,16 @@ class TestMaking:
         make_repository(fakes / "debian")
         assert versions(locks.make(tiny(fakes))) == ("1.1", "2.0")
 
+    def test_a_package_that_needs_newer_versions_than_the_lock_has_gets_them(self, fakes: Path) -> None:
+        locks.make(tiny(fakes))
+        make_deb(fakes / "debian", "tool", "1.1", depends="libtool1")
+        make_deb(fakes / "debian", "editor", depends="tool (>= 1.1)")
+        make_repository(fakes / "debian")
+        changed = RECIPE | {"system": {"suite": "trixie", "runtime": ["tool", "editor"], "toolchain": ["compiler"]}}
+        (fakes / "recipes" / "stacks" / "tiny.yaml").write_text(yaml.safe_dump(changed))
+        versions = {deb.name: deb.version for deb in locks.make(tiny(fakes)).debs}
+        assert versions["tool"] == "1.1"
+
     def test_a_package_that_the_archive_lacks_is_named_and_the_old_lock_stays(self, fakes: Path) -> None:
         locks.make(tiny(fakes))
         before = locks.file_of("tiny").read_bytes()
