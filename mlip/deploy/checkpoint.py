@@ -1,14 +1,17 @@
 """Checkpoints of training runs: what they hold, and how to get a potential out of one.
 
-A checkpoint is a ``torch.save`` of tensors and primitives only, so reading one never executes code from it. It stands
-on its own: the model's complete config is in it, and no data are needed. Keys we add to Lightning's:
+A checkpoint is a zip of ``checkpoint.json`` and ``tensors.safetensors``, so reading one never executes code from it. It
+stands on its own: the model's complete config is in it, and no data are needed. Together they are the dictionary that
+Lightning makes and takes, see :mod:`plain_values`. Keys we add to Lightning's:
 
 ``mlip``
-    ``format_version``, the version of mlip and of torch that wrote it, and the name of the training module.
+    ``format_version``, the version of mlip and of torch that wrote it, units, and the name of the training module.
 ``hyper_parameters``
     the arguments of the training module; ``model`` is the potential's complete config.
 ``state_dict``
     weights as ``model.*``; with averaged weights also ``ema.model.*`` and ``ema.num_updates``.
+
+Version 1 was a ``torch.save`` of the same dictionary. It is still read, with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -16,18 +19,40 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+
+from mlip.deploy.container import (
+    CHECKPOINT_DOCUMENT,
+    CHECKPOINT_TENSORS,
+    FileKind,
+    damaged,
+    kind_of,
+    read_document,
+    read_tensors,
+    require_file,
+    write_container,
+)
+from mlip.deploy.errors import CheckpointError, raised_as
+from mlip.deploy.plain_values import PlainValueError, from_plain, to_plain
+from mlip.deploy.rebuild import RebuildError, rebuild
+from mlip.deploy.upgrades import CHECKPOINT_UPGRADES, CHECKPOINT_VERSION, UNITS, upgraded
 
 if TYPE_CHECKING:
     from mlip.models import Potential
 
-FORMAT_VERSION = 1
+__all__ = [
+    "CheckpointError",
+    "checkpoint_info",
+    "describe",
+    "inference_weights",
+    "load_checkpoint",
+    "read_checkpoint",
+    "write_checkpoint",
+]
+
+FORMAT = "mlip.checkpoint"
 _MODEL_PREFIX = "model."
 _EMA_PREFIX = "ema.model."
-
-
-class CheckpointError(ValueError):
-    """A file is not a checkpoint that can be used; the message says which file, why, and the cure."""
 
 
 def describe(module_class: type) -> dict[str, Any]:
@@ -37,46 +62,87 @@ def describe(module_class: type) -> dict[str, Any]:
     import mlip
 
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": CHECKPOINT_VERSION,
         "mlip_version": mlip.__version__,
         "torch_version": str(torch.__version__),
         "training_module": f"{module_class.__module__}.{module_class.__qualname__}",
+        "units": dict(UNITS),
     }
 
 
+def write_checkpoint(contents: Mapping[str, Any], file: IO[bytes]) -> None:
+    """Write a checkpoint.
+
+    Args:
+        contents: of a checkpoint.
+        file: open for writing.
+
+    Raises:
+        CheckpointError: something in it is neither a number, text, tensor, nor a collection of those.
+    """
+    try:
+        plain, tensors = to_plain(contents)
+    except PlainValueError as error:
+        raise CheckpointError(f"a checkpoint cannot hold this: {error}") from error
+    document = {"format": FORMAT, "format_version": CHECKPOINT_VERSION, "contents": plain}
+    write_container(file, CHECKPOINT_DOCUMENT, document, CHECKPOINT_TENSORS, tensors)
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint, on the CPU.
+    """The contents of a checkpoint in the newest version's form, on the CPU.
 
     Raises:
         CheckpointError: no such file, not a checkpoint, cut off, or written by a newer version.
     """
+    path = Path(path)
+    with raised_as(CheckpointError):
+        require_file(path, "checkpoint")
+        kind = kind_of(path)
+        if kind not in {FileKind.CHECKPOINT, FileKind.TORCH_SAVE}:
+            raise CheckpointError(f"{path} is not a checkpoint{_instead(kind)}: give a .ckpt file of nequip-train")
+        contents = _read_container(path) if kind is FileKind.CHECKPOINT else _read_torch_save(path)
+    _check(path, contents)
+    return upgraded(dict(contents), contents["mlip"]["format_version"], CHECKPOINT_UPGRADES)
+
+
+def _instead(kind: FileKind) -> str:
+    return "" if kind is FileKind.OTHER else f" but {kind.value}"
+
+
+def _read_container(path: Path) -> Any:
+    document = read_document(path, CHECKPOINT_DOCUMENT)
+    _check_version(path, document.get("format_version"), "a newer mlip")
+    try:
+        return from_plain(document["contents"], read_tensors(path, CHECKPOINT_TENSORS))
+    except KeyError as error:
+        raise CheckpointError(damaged(path)) from error
+    except PlainValueError as error:
+        raise CheckpointError(f"{damaged(path)} ({error})") from error
+
+
+def _read_torch_save(path: Path) -> Any:
+    import pickle
+
     import torch
 
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"no such checkpoint: {path} (relative paths start at {Path.cwd()})")
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic != b"PK\x03\x04":
-        raise CheckpointError(f"{path} is not a checkpoint: give a .ckpt file that nequip-train wrote")
     try:
         _compare_checksums(path)
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: damaged or cut off (an interrupted copy? a full disk?), or it is "
-            f"another kind of file; copy it again or use another checkpoint ({type(error).__name__})"
+            f"{path} holds more than tensors and plain values, and reading those could run code; it is not read: "
+            "use a checkpoint that nequip-train wrote"
         ) from error
-    _check(path, contents)
-    return dict(contents)
+    except Exception as error:  # torch raises RuntimeError, EOFError, ... for damaged files
+        raise CheckpointError(damaged(path)) from error
 
 
 def _compare_checksums(path: Path) -> None:
     """What torch leaves out: damaged weights would load as they are."""
     with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(damaged)
+        broken = archive.testzip()
+    if broken is not None:
+        raise zipfile.BadZipFile(broken)
 
 
 def _check(path: Path, contents: Any) -> None:
@@ -84,14 +150,19 @@ def _check(path: Path, contents: Any) -> None:
         raise CheckpointError(f"{path} is not a checkpoint of a training run: it has no weights with a model config")
     if "mlip" not in contents:
         raise CheckpointError(
-            f"{path} was not written by mlip's nequip-train; checkpoints of the NequIP framework "
-            "cannot be read directly"
+            f"{path} was not written by mlip's nequip-train: a run of the NequIP framework cannot be continued here, "
+            "but mlip import makes a package of its model"
         )
-    version = contents["mlip"]["format_version"]
-    if version > FORMAT_VERSION:
+    _check_version(path, contents["mlip"].get("format_version"), f"mlip {contents['mlip'].get('mlip_version')}")
+
+
+def _check_version(path: Path, version: Any, writer: str) -> None:
+    if not isinstance(version, int) or version < 1:
+        raise CheckpointError(f"{path} does not say which version of the checkpoint format it has; use another")
+    if version > CHECKPOINT_VERSION:
         raise CheckpointError(
-            f"{path} has checkpoint format {version}, written by mlip {contents['mlip']['mlip_version']}; this version "
-            f"reads up to {FORMAT_VERSION}: update mlip"
+            f"{path} has checkpoint format {version}, written by {writer}; this version reads up to "
+            f"{CHECKPOINT_VERSION}: update mlip"
         )
 
 
@@ -101,20 +172,17 @@ def load_checkpoint(path: str | Path) -> Potential:
     Raises:
         CheckpointError: as :func:`read_checkpoint`, or weights that do not fit the model config.
     """
-    from mlip.models import build_model
-
     contents = read_checkpoint(path)
     try:
-        potential = build_model(dict(contents["hyper_parameters"]["model"]))
-        potential.load_state_dict(_inference_weights(contents["state_dict"]))
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path}: the model in it cannot be rebuilt: {error}") from error
-    if not all(bool(tensor.isfinite().all()) for tensor in potential.state_dict().values()):
-        raise CheckpointError(f"{path} has weights that are not finite: its training diverged; use an earlier one")
-    return potential.eval()
+        return rebuild(contents["hyper_parameters"]["model"], inference_weights(contents["state_dict"]))
+    except KeyError as error:
+        raise CheckpointError(f"{path}: the model in it cannot be rebuilt: it lacks {error}") from error
+    except RebuildError as error:
+        raise CheckpointError(f"{path}: {error}; use another checkpoint") from error
 
 
-def _inference_weights(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def inference_weights(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights for inference under the potential's own names: averaged ones where there are any."""
     prefix = _EMA_PREFIX if any(key.startswith(_EMA_PREFIX) for key in state_dict) else _MODEL_PREFIX
     return {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
 
@@ -125,13 +193,17 @@ def checkpoint_info(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: as :func:`read_checkpoint`.
     """
-    contents = read_checkpoint(path)
+    return info_of(read_checkpoint(path))
+
+
+def info_of(contents: Mapping[str, Any]) -> dict[str, Any]:
+    """What the contents of a checkpoint are: plain values, fit to print."""
     model = contents["hyper_parameters"]["model"]
-    weights = _inference_weights(contents["state_dict"])
+    weights = inference_weights(contents["state_dict"])
     return {
         **contents["mlip"],
-        "epoch": contents["epoch"],
-        "global_step": contents["global_step"],
+        "epoch": contents.get("epoch"),
+        "global_step": contents.get("global_step"),
         "model": model["_target_"],
         "type_names": list(model["type_names"]),
         "r_max": float(model["r_max"]),

@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 
 Config = Mapping[str, Any]
 # They choose other implementations of the same mathematics; ours are chosen by themselves.
-_ACCELERATIONS = (
+ACCELERATIONS = (
     "enable_OpenEquivariance",
     "enable_CuEquivariance",
     "enable_TritonContracter",
     "enable_CuEquivarianceContracter",
 )
-_MODIFIERS = ("modify_PerTypeScaleShift", "enable_ForceStressOutput", "disable_ForceStressOutput", *_ACCELERATIONS)
+MODIFIERS = ("modify_PerTypeScaleShift", "enable_ForceStressOutput", "disable_ForceStressOutput", *ACCELERATIONS)
 
 
 def build_trainable_model(config: Config) -> Potential:
@@ -52,29 +52,31 @@ def model_from_checkpoint(checkpoint_path: str, compile_mode: str = "eager") -> 
     """The model of a checkpoint, with its averaged weights where it has them, to be trained further.
 
     Args:
-        checkpoint_path: a ``.ckpt`` file.
+        checkpoint_path: a ``.ckpt`` file, of this or the NequIP framework.
         compile_mode: ``eager`` or ``compile``.
     """
-    from mlip.deploy.checkpoint import CheckpointError, load_checkpoint
-
-    try:
-        trained = load_checkpoint(checkpoint_path)
-    except CheckpointError as error:
-        raise ConfigError(f"training_module.model: {error}") from error
-    return rebuilt(trained, compile_mode=compile_mode)
+    return _trained(checkpoint_path, compile_mode)
 
 
-def model_from_package(package_path: str, compile_mode: str = "eager") -> Potential:  # noqa: ARG001 - as the reference
+def model_from_package(package_path: str, compile_mode: str = "eager") -> Potential:
     """The model of a package, to be trained further.
 
     Args:
-        package_path: a ``.nequip.zip`` file.
+        package_path: a ``.nequip.zip`` file, of this or the NequIP framework, or ``nequip.net:GROUP/NAME:VERSION``.
         compile_mode: ``eager`` or ``compile``.
     """
-    raise ConfigError(
-        f"training_module.model: packages such as {package_path} are not read here yet; use "
-        "nequip.model.ModelFromCheckpoint with the checkpoint the package was made from"
-    )
+    return _trained(package_path, compile_mode)
+
+
+def _trained(source: str, compile_mode: str) -> Potential:
+    from mlip.deploy.errors import StoredModelError
+    from mlip.deploy.model_source import load_model
+
+    try:
+        trained = load_model(source)
+    except StoredModelError as error:
+        raise ConfigError(f"training_module.model: {error}") from error
+    return rebuilt(trained, compile_mode=compile_mode)
 
 
 def modify(modifiers: Sequence[Mapping[str, Any]], model: Config) -> Potential:
@@ -87,23 +89,42 @@ def modify(modifiers: Sequence[Mapping[str, Any]], model: Config) -> Potential:
         model: section of the model to change.
     """
     potential = build_trainable_model(model)
+    try:
+        return apply_modifiers(potential, modifiers)
+    except ConfigError as error:
+        raise ConfigError(f"training_module.model.modifiers: {error}") from error
+
+
+def apply_modifiers(potential: Potential, modifiers: Sequence[Mapping[str, Any]]) -> Potential:
+    """A potential changed by modifiers in order, each ``{modifier: NAME, ...arguments}``, see :func:`modify`.
+
+    Raises:
+        ConfigError: an unknown modifier, or arguments that do not fit.
+    """
     for entry in modifiers:
         arguments = dict(entry)
         name = str(arguments.pop("modifier", ""))
-        if name not in _MODIFIERS:
+        if name not in MODIFIERS:
             from mlip.config.targets import nearest
 
             raise ConfigError(
-                f"training_module.model.modifiers: unknown modifier {name!r}{nearest(name, list(_MODIFIERS))}; known "
-                f"are {', '.join(_MODIFIERS)}"
+                f"unknown modifier {name!r}{nearest(name, list(MODIFIERS))}; known are {', '.join(MODIFIERS)}"
             )
-        if name in _ACCELERATIONS:
+        if name in ACCELERATIONS:
             log.info("%s: kernels are chosen by themselves here; nothing to do", name)
         elif name == "modify_PerTypeScaleShift":
-            potential = _with_scale_shift(potential, **arguments)
+            potential = _with_scale_shift(potential, **_known_arguments(arguments))
         else:
             potential = rebuilt(potential, do_derivatives=name == "enable_ForceStressOutput")
     return potential
+
+
+def _known_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    known = ("scales", "shifts", "scales_trainable", "shifts_trainable")
+    for key in arguments:
+        if key not in known:
+            raise ConfigError(f"modify_PerTypeScaleShift has no {key!r}; it takes {', '.join(known)}")
+    return arguments
 
 
 def _with_scale_shift(
@@ -148,7 +169,10 @@ def rebuilt(potential: Potential, **changes: Any) -> Potential:
     missing = [key for key in changes if key not in known]
     if missing:
         raise ConfigError(f"training_module.model: {potential.config['_target_']} has no {', '.join(missing)}")
-    new = build_model({**potential.config, **known})
+    try:
+        new = build_model({**potential.config, **known})
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     fresh = new.state_dict()
     weights = dict(potential.state_dict())
     for key in [key for key in weights if key.startswith("scale_shift.")]:

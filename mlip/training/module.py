@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning.pytorch import LightningModule
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -242,6 +246,18 @@ class NequIPLightningModule(LightningModule):
         named |= {f"val_metrics.{i}": metrics for i, metrics in enumerate(self.val_metrics)}
         named |= {f"test_metrics.{i}": metrics for i, metrics in enumerate(self.test_metrics)}
         return {name: metrics for name, metrics in named.items() if metrics is not None}
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """The training module of a checkpoint of any version; arguments as Lightning has them."""
+        if isinstance(checkpoint_path, (str, os.PathLike)):
+            from mlip.deploy.checkpoint import read_checkpoint
+
+            contents = io.BytesIO()  # Lightning takes a file of its own format only
+            torch.save(read_checkpoint(Path(checkpoint_path)), contents)
+            contents.seek(0)
+            checkpoint_path = contents
+        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what makes the file stand on its own: the model's complete config, metrics and format version."""

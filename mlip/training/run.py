@@ -143,10 +143,13 @@ def build_data(config: DictConfig) -> NequIPDataModule:
 
 def build_module(config: DictConfig, data: NequIPDataModule, run: list[str]) -> NequIPLightningModule:
     """The training module of the config, with a new model; statistics of the data go into its config."""
-    register_training_data_stats(data.statistics())
+    statistics = data.statistics()
+    register_training_data_stats(statistics)
     plain = resolved(config)
+    frames = {part: [len(d) for d in sets] for part, sets in data.datasets.items() if sets}  # type: ignore[arg-type]
     info = {
         "run": run,
+        "data_summary": {"frames": frames, "statistics": dict(statistics)},
         "data": plain["data"],
         "trainer": plain["trainer"],
         "training_module": plain["training_module"],
