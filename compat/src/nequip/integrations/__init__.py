@@ -1,0 +1,1 @@
+"""Calculators and interfaces to other programs."""

@@ -1,0 +1,1 @@
+"""ML-IAP, LAMMPS' interface to Python."""
