@@ -100,7 +100,7 @@ reproduce-small: setup ## make the system and the Python environment of the stac
 	@$(stack) reproduce cpu --only system
 	@$(stack) reproduce cpu --only python
 
-reproduce-cpu: ## build image and Apptainer file twice from sources and compare every byte
+reproduce-cpu: ## build image and Apptainer file again, all from sources, and compare every byte
 $(stacks:%=reproduce-%): reproduce-%: setup
 	@$(stack) fetch $*
 	@$(stack) reproduce $* $(BUILD_ARGS)
@@ -143,6 +143,7 @@ lint: setup ## ruff, mypy, clang-format, shellcheck
 	$(python) -m mypy
 	$(in_venv) clang-format --dry-run --Werror $(cpp_files)
 	$(in_venv) shellcheck $(shell_files)
+	$(in_venv) hadolint containers/*/Dockerfile
 
 .PHONY: format
 format: setup ## rewrite the sources in the project's format

@@ -31,8 +31,8 @@ run           100
 class DemoDataModule(ASEDataModule):
     """Frames of CuAu alloys with energies, forces and stress of ASE's EMT potential.
 
-    Writes the three files where one is missing, and a LAMMPS input with a structure, ``demo.in`` and ``demo.data``, to the
-    folder the training was started in.
+    Writes the three files where one is missing, and a LAMMPS input with a structure, ``demo.in`` and ``demo.data``, to
+    the folder the training was started in.
 
     Args:
         seed: of the order of training frames.
@@ -42,9 +42,7 @@ class DemoDataModule(ASEDataModule):
         **kwargs: of :class:`ASEDataModule`.
     """
 
-    def __init__(
-        self, seed: int, train_file_path: str, val_file_path: str, test_file_path: str, **kwargs: Any
-    ) -> None:
+    def __init__(self, seed: int, train_file_path: str, val_file_path: str, test_file_path: str, **kwargs: Any) -> None:
         super().__init__(seed, train_file_path, val_file_path, test_file_path, **kwargs)
         self.paths = {"train": Path(train_file_path), "val": Path(val_file_path), "test": Path(test_file_path)}
 

@@ -16,6 +16,8 @@ from mlip.stack.places import checkout
 from mlip.stack.python_tree import write_context
 from mlip.stack.recipe import Stack
 
+IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
+
 
 def linked(source: Path, target: Path) -> None:
     """Copy a folder by hard links: a context holds gigabytes."""
@@ -50,7 +52,8 @@ def write_framework(stack: Stack, lock: Lock, source: Path, folder: Path) -> Non
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copyfile(checkout() / name, package / name)
     for name in ("mlip", "configs"):
-        shutil.copytree(checkout() / name, package / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(checkout() / name, package / name, ignore=IGNORED)
+    shutil.copytree(checkout() / "compat", folder / "compat", ignore=IGNORED)
     (folder / "files").mkdir()
     for wheel in lock.wheels:
         if wheel.name in {"pip", "setuptools"}:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlip.stack import places, schema
 from mlip.stack.errors import StackError
-from mlip.stack.schema import Document, Keys, ListOf, MapOf, Text
+from mlip.stack.schema import Document, Each, Keys, ListOf, MapOf, Text
 
 VERSION = Text(r"[0-9][0-9A-Za-z.+~:-]*", "2.13.0")
 NAME = Text(r"[A-Za-z0-9][A-Za-z0-9.+_-]*", "a name of letters, digits and -")
@@ -52,7 +52,7 @@ SCHEMA = Keys(
             },
             or_null=True,
         ),
-        "host": ListOf(
+        "host": Each(
             Keys(required={"what": SENTENCE, "path": Text(r"/.*", "/opt/vendor/lib/libmpi.so.12"), "why": SENTENCE})
         ),
         "site": Keys(

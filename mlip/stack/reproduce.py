@@ -58,17 +58,20 @@ def reproduce_python(build: Build, place: Path) -> None:
 
 
 def reproduce_image(build: Build, engine: Engine, place: Path) -> None:
-    """Build image and Apptainer file twice from sources, nothing taken from earlier builds but the fetched files.
+    """Build image and Apptainer file twice: as users get them, and with nothing taken from earlier builds.
+
+    The first takes Python and LAMMPS from the cache, made in a root filesystem without an engine; for the second the
+    engine makes both anew, with no compiler cache.
 
     Raises:
         StackError: image or Apptainer file differ.
     """
     stack, digests, files = build.stack, [], []
-    for name in ("one", "two"):
+    for name, cache in (("one", True), ("two", False)):
         output = place / name
         output.mkdir()
-        say(f"build {name}")
-        digests.append(build_image(build, engine, output, cache=False))
+        say(f"build {name}, {'as users get it' if cache else 'all anew'}")
+        digests.append(build_image(build, engine, output, cache=cache))
         engine.save(image_tag(stack), output / "image.tar")
         files.append(build_sif(stack, build.lock, engine, output))
     if digests[0] != digests[1]:
@@ -87,7 +90,7 @@ def reproduce(stack: Stack, *, only: str | None = None, engine: str | None = Non
 
     Args:
         stack: the stack.
-        only: "system" or "python"; by default image and Apptainer file, which compiles LAMMPS twice.
+        only: "system" or "python"; by default image and Apptainer file, which compiles LAMMPS anew.
         engine: a container engine by name; by default the one that is found.
 
     Raises:

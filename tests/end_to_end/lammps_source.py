@@ -22,7 +22,8 @@ def lammps_from_source() -> Path:
 needs_lammps_from_source = [
     pytest.mark.lammps_source,
     pytest.mark.skipif(
-        not (lammps_from_source() / "lammps" / "bin" / "lmp").exists(), reason="no LAMMPS from source here: 'make lmp' builds it"
+        not (lammps_from_source() / "lammps" / "bin" / "lmp").exists(),
+        reason="no LAMMPS from source here: 'make lmp' builds it",
     ),
 ]
 

@@ -44,7 +44,7 @@ def test_a_file_of_one_side_is_named(tmp_path: Path) -> None:
     assert found == "new: only in the second"
 
 
-@pytest.mark.parametrize(("change", "words"), [({"mtime": 5}, "mtime 0 and 5"), ({"mode": 0o600}, "mode 420 and 384")])
+@pytest.mark.parametrize("change, words", [({"mtime": 5}, "mtime 0 and 5"), ({"mode": 0o600}, "mode 420 and 384")])
 def test_times_and_rights_are_named(tmp_path: Path, change: dict[str, int], words: str) -> None:
     found = first_difference_of_archives(archive(tmp_path / "a", FILES), archive(tmp_path / "b", FILES, **change))
     assert found == f"etc/hosts: {words}"
