@@ -17,11 +17,29 @@ set(MLIP_PLUGIN_SOURCES ${MLIP_STYLE_SOURCES})
 list(FILTER MLIP_PLUGIN_SOURCES INCLUDE REGEX "_plugin\\.cpp$")
 list(FILTER MLIP_STYLE_SOURCES EXCLUDE REGEX "_plugin\\.cpp$")
 
-# torch's CMake package asks for MKL's headers, which its own headers never include; any folder satisfies it.
-if(NOT MKL_INCLUDE_DIR)
-  set(MKL_INCLUDE_DIR "${CMAKE_CURRENT_BINARY_DIR}" CACHE PATH "unused by our sources")
+# With MLIP_TORCH_ROOT, the folder of the Python package torch, its headers and libraries are taken as they are. torch's
+# own CMake package looks for a whole CUDA or ROCm toolkit, of which our sources need nothing.
+set(MLIP_TORCH_ROOT "" CACHE PATH "the folder of the Python package torch, instead of its CMake package")
+if(MLIP_TORCH_ROOT)
+  set(TORCH_INSTALL_PREFIX "${MLIP_TORCH_ROOT}")
+  set(TORCH_INCLUDE_DIRS "${MLIP_TORCH_ROOT}/include" "${MLIP_TORCH_ROOT}/include/torch/csrc/api/include")
+  set(TORCH_CXX_FLAGS "-D_GLIBCXX_USE_CXX11_ABI=1") # all of torch's builds since 2.7
+  set(TORCH_LIBRARIES "")
+  foreach(library IN ITEMS torch torch_cpu c10 torch_cuda c10_cuda torch_hip c10_hip)
+    if(EXISTS "${MLIP_TORCH_ROOT}/lib/lib${library}.so")
+      list(APPEND TORCH_LIBRARIES "${MLIP_TORCH_ROOT}/lib/lib${library}.so")
+    endif()
+  endforeach()
+  if(NOT TORCH_LIBRARIES)
+    message(FATAL_ERROR "there is no torch in MLIP_TORCH_ROOT, ${MLIP_TORCH_ROOT}: name the folder that has lib/libtorch.so")
+  endif()
+else()
+  # It asks for MKL's headers, which its own headers never include; any folder satisfies it.
+  if(NOT MKL_INCLUDE_DIR)
+    set(MKL_INCLUDE_DIR "${CMAKE_CURRENT_BINARY_DIR}" CACHE PATH "unused by our sources")
+  endif()
+  find_package(Torch REQUIRED CONFIG)
 endif()
-find_package(Torch REQUIRED CONFIG)
 
 # The library target `name` of object files that run a model. Its users link ${TORCH_LIBRARIES}.
 function(mlip_add_model name)

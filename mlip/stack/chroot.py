@@ -10,6 +10,9 @@ from pathlib import Path
 from mlip.stack.errors import StackError
 from mlip.stack.places import checkout
 
+# Of this process' environment; the rest, such as pip's settings, would make the result depend on the machine.
+KEPT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "MLIP_JOBS", "PATH", "TERM")
+
 
 def enter(root: Path, binds: Mapping[Path, str], command: Sequence[str | Path]) -> list[str]:
     """The command line that runs a command in a root filesystem, with folders of this machine shown as others."""
@@ -31,7 +34,7 @@ def run_stage(
         root: the root filesystem.
         binds: folders of this machine, and where the stage sees them.
         command: the stage with its arguments.
-        environment: in addition to this process' own.
+        environment: what the stage sees, beside KEPT.
         lock: the descriptor of a lock that the stage is to hold, should this process be killed.
 
     Raises:
@@ -39,5 +42,6 @@ def run_stage(
     """
     line = ["nice", "-n", "5", *enter(root, binds, command)]
     kept = (lock,) if lock >= 0 else ()
-    if code := subprocess.run(line, check=False, env={**os.environ, **environment}, pass_fds=kept).returncode:
+    own = {name: os.environ[name] for name in KEPT if name in os.environ}
+    if code := subprocess.run(line, check=False, env={**own, **environment}, pass_fds=kept).returncode:
         raise StackError(f"{Path(command[0]).name} ended with {code}; its output is above")

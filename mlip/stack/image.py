@@ -109,8 +109,10 @@ def build(
     elif only == "python":
         say(str(made.python))
     elif only == "lammps":
-        link_lammps(made, output / "lmp")
-        say('ready: make lmp-run ARGS="-in in.lammps", or lammps/run-lmp -n 2 -in in.lammps')
+        place = output / ("lmp" if stack.device == "cpu" else f"lmp-{stack.name}")
+        link_lammps(made, place)
+        tree = "" if place.name == "lmp" else f"LMP_TREE={place} "
+        say(f"ready: {tree}lammps/run-lmp -n 2 -in in.lammps")
     else:
         found = engines.find(engine)
         if only != "sif":

@@ -89,7 +89,11 @@ def cmake_options(stack: Stack, recipe: dict[str, Any]) -> list[str]:
         "MPI_CXX_COMPILER": f"{PYTHON}/bin/mpicxx",
         "Python_EXECUTABLE": f"/usr/bin/python{stack.python.version}",
         "Python_NumPy_INCLUDE_DIR": f"{packages}/numpy/_core/include",
-        "Torch_DIR": f"{packages}/torch/share/cmake/Torch",
+        **(
+            {"Torch_DIR": f"{packages}/torch/share/cmake/Torch"}
+            if stack.device == "cpu"
+            else {"MLIP_TORCH_ROOT": f"{packages}/torch"}
+        ),
         # a host's MPI comes before these by LD_LIBRARY_PATH
         "MLIP_RPATH": f"{PREFIX}/lib;{PYTHON}/lib;{packages}/torch/lib",
         "CMAKE_PROJECT_lammps_INCLUDE": f"{OURS}/cmake/package.cmake",

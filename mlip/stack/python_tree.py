@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -47,7 +48,12 @@ def make_environment(stack: Stack, lock: Lock, toolchain: Path, prefix: Path) ->
             toolchain / "root",
             {context: "/mlip/context", stages: "/mlip/stages", prefix: PREFIX},
             ["/mlip/stages/install-python", "/mlip/context", PREFIX],
-            environment={"MLIP_PYTHON": f"python{stack.python.version}", "SOURCE_DATE_EPOCH": str(lock.epoch)},
+            environment={
+                "MLIP_PYTHON": f"python{stack.python.version}",
+                "SOURCE_DATE_EPOCH": str(lock.epoch),
+                # home folders are seen inside: pip's settings there may name other sources of packages
+                "PIP_CONFIG_FILE": os.devnull,
+            },
         )
 
 

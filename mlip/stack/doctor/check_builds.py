@@ -215,13 +215,19 @@ def kokkos(env: Environment) -> Outcome:
     findings.fact(f"{version}with {' '.join(found.kokkos_api)}")
     facts = env.torch_facts()
     if (facts["cuda"] or facts["hip"]) and not _GPU_BACKENDS & {word.upper() for word in found.kokkos_api}:
-        say = findings.fail if env.is_image and _wants_gpu(env) else findings.warn
+        say = findings.fail if env.is_image and _wants_kokkos_on_gpu(env) else findings.warn
         say("torch is for GPUs, Kokkos is not: -k on runs on the CPU", "build LAMMPS with Kokkos' CUDA or HIP backend")
     return findings.outcome()
 
 
 def _wants_gpu(env: Environment) -> bool:
     return read_record(env).get("device", "cpu") != "cpu"
+
+
+def _wants_kokkos_on_gpu(env: Environment) -> bool:
+    """Whether the stack has Kokkos on the GPU; one may run models there and LAMMPS on the host."""
+    backends = read_record(env).get("kokkos_backends")
+    return _wants_gpu(env) if backends is None else bool(_GPU_BACKENDS & set(backends))
 
 
 def lammps_python(env: Environment) -> Outcome:

@@ -267,6 +267,17 @@ def record(env: Environment, versions: dict[str, str], **more: object) -> None:
     env.stack_file.write_text(json.dumps({"stack": "cpu", "recipe": "0123abc", "versions": versions} | more))
 
 
+def test_kokkos_on_the_host_is_as_the_stack_says_or_wrong(tmp_path: Path) -> None:
+    env = with_libraries(tmp_path, kokkos=KOKKOS.format("OpenMP"))
+    env._answers["facts"]["torch"]["cuda"] = "13.0"
+    record(env, {}, device="cuda", kokkos_backends=["OPENMP", "SERIAL"])
+    assert check_builds.kokkos(env).status is Status.WARNING
+    record(env, {}, device="cuda", kokkos_backends=["CUDA", "OPENMP", "SERIAL"])
+    assert check_builds.kokkos(env).status is Status.FAILED
+    record(env, {}, device="cuda")
+    assert check_builds.kokkos(env).status is Status.FAILED
+
+
 def test_versions_as_recorded(tmp_path: Path) -> None:
     env = with_libraries(tmp_path, "libmpi.so.12", kokkos=KOKKOS.format("OpenMP"))
     versions = {"python": "3.11", "torch": "2.13.0", "mpich": "5.0.2", "lammps": "20250722", "kokkos": "4.6.02"}
