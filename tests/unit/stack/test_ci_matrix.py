@@ -143,12 +143,12 @@ class TestPipelines:
         assert drift(project, tmp_path) == []
         assert write(project, tmp_path) == []
         path = tmp_path / ".gitlab-ci.yml"
-        path.write_text(path.read_text().replace("timeout: 36 minutes", "timeout: 2 hours", 1))
+        path.write_text(re.sub(r"timeout: \d+ minutes", "timeout: 2 hours", path.read_text(), count=1))
         (tmp_path / ".github/workflows/ci.yml").unlink()
         missing, changed = drift(project, tmp_path)
         assert missing == ".github/workflows/ci.yml is missing"
         assert re.fullmatch(
-            r"\.gitlab-ci\.yml:\d+ is 'timeout: 2 hours', the matrix says 'timeout: 36 minutes'", changed
+            r"\.gitlab-ci\.yml:\d+ is 'timeout: 2 hours', the matrix says 'timeout: \d+ minutes'", changed
         )
 
     def test_a_changed_budget_changes_one_line_of_each(self, project: Matrix, tmp_path: Path) -> None:
