@@ -96,7 +96,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--engine", help="docker, podman or buildah")
 
     one = command(
-        "reproduce", "build a stack twice without cache and compare, byte by byte", "reproduce cpu --only python"
+        "reproduce",
+        "build a stack as users get it and all anew, and compare byte by byte",
+        "reproduce cpu --only python",
     )
     one.add_argument("name", metavar="NAME")
     one.add_argument("--only", choices=PARTS[:2], help="a part; by default image and Apptainer file, LAMMPS included")

@@ -110,7 +110,8 @@ def write(  # the parts of an image, each made before or left to the engine
         (folder / "lammps" / "options").write_text("".join(f"{option}\n" for option in options))
     write_framework(stack, lock, source, folder / "framework")
     # one time for all that is the project's own, and the rights an image has, whatever this user's umask is
-    subprocess.run(["chmod", "-R", "u=rwX,go=rX", folder / "framework", folder / "stages"], check=True)
-    for name in ("framework", "stages"):
-        for path in [folder / name, *(folder / name).rglob("*")]:
+    own = [folder / "stages", *(folder / "framework" / name for name in ("mlip", "compat", "share"))]
+    subprocess.run(["chmod", "-R", "u=rwX,go=rX", *own], check=True)
+    for part in own:
+        for path in [part, *part.rglob("*")]:
             os.utime(path, (lock.epoch, lock.epoch))

@@ -27,6 +27,11 @@ def image_tag(stack: Stack) -> str:
     return f"mlip:{stack.name}"
 
 
+def toolkit(lock: Lock) -> dict[str, str]:
+    """The vendor's image by its digest, as an argument of the Dockerfile."""
+    return {"TOOLKIT": f"{lock.images[0].name}@{lock.images[0].digest}"} if lock.images else {}
+
+
 def build_image(build: Build, engine: Engine, output: Path, *, cache: bool) -> str:
     """Build the container image; its digest."""
     stack, lock = build.stack, build.lock
@@ -42,13 +47,20 @@ def build_image(build: Build, engine: Engine, output: Path, *, cache: bool) -> s
             toolchain=build.toolchain,
             source=build.source,
             python=build.python if cache else None,
-            lammps=build.lammps if cache else None,
+            # a vendor's compiler is in the engine's stage only
+            lammps=build.lammps if cache and not lock.images else None,
         )
         dockerfile = checkout() / "containers" / stack.name / "Dockerfile"
         say(f"building {image_tag(stack)} with {engine.name}")
         labels = {"io.mlip.stack": stack.name, "io.mlip.recipe": stack.digest, "io.mlip.lock": lock.digest}
         engine.build(
-            folder, dockerfile, image_tag(stack), target="runtime", build_args={}, labels=labels, epoch=lock.epoch
+            folder,
+            dockerfile,
+            image_tag(stack),
+            target="runtime",
+            build_args=toolkit(lock),
+            labels=labels,
+            epoch=lock.epoch,
         )
     digest = engine.digest(image_tag(stack))
     say(f"{image_tag(stack)}: {digest}")
@@ -109,6 +121,10 @@ def build(
     elif only == "python":
         say(str(made.python))
     elif only == "lammps":
+        if lock.images:
+            raise StackError(
+                f"LAMMPS of {stack.name} is compiled by the engine: mlip stack build {stack.name} --only image"
+            )
         place = output / ("lmp" if stack.device == "cpu" else f"lmp-{stack.name}")
         link_lammps(made, place)
         tree = "" if place.name == "lmp" else f"LMP_TREE={place} "

@@ -10,6 +10,7 @@ import yaml
 
 from mlip.stack.cache import cached, digest, locked
 from mlip.stack.chroot import run_stage
+from mlip.stack.errors import StackError
 from mlip.stack.lock import Lock
 from mlip.stack.places import cache_folder, checkout
 from mlip.stack.python_tree import PREFIX as PYTHON
@@ -18,6 +19,8 @@ from mlip.stack.recipe import Stack
 PREFIX = "/opt/lammps"
 # Kokkos' names of architectures
 KOKKOS_ARCH = {
+    "sm_70": "VOLTA70",
+    "sm_75": "TURING75",
     "sm_80": "AMPERE80",
     "sm_86": "AMPERE86",
     "sm_89": "ADA89",
@@ -26,6 +29,7 @@ KOKKOS_ARCH = {
     "sm_120": "BLACKWELL120",
     "gfx90a": "AMD_GFX90A",
     "gfx942": "AMD_GFX942",
+    "gfx1100": "AMD_GFX1100",
 }
 SOURCE, OURS, BUILD = "/mlip/lammps", "/mlip/ours", "/mlip/build"  # as containers/stages/build-lammps has them
 
@@ -54,6 +58,19 @@ def synchronise(wanted: dict[Path, bytes], target: Path) -> None:
             (target / name).write_bytes(content)
 
 
+def kokkos_architecture(stack: Stack) -> str:
+    """Kokkos' option for the stack's first architecture.
+
+    Raises:
+        StackError: it has no name here.
+    """
+    name = KOKKOS_ARCH.get(stack.gpu_arch[0])
+    if name is None:
+        known = ", ".join(KOKKOS_ARCH)
+        raise StackError(f"{stack.name}: gpu_arch {stack.gpu_arch[0]} has no name in Kokkos here; known are {known}")
+    return f"Kokkos_ARCH_{name}"
+
+
 def gpu_options(stack: Stack, packages: str) -> dict[str, Any]:
     """CMake's options for the stack's GPU: compiler and architecture; none where Kokkos runs on the host only."""
     if "CUDA" in stack.kokkos.backends:
@@ -61,13 +78,13 @@ def gpu_options(stack: Stack, packages: str) -> dict[str, Any]:
             # Kokkos' wrapper around nvcc; it calls the host's compiler for what is no device code
             "CMAKE_CXX_COMPILER": f"{SOURCE}/lib/kokkos/bin/nvcc_wrapper",
             "CUDAToolkit_ROOT": f"{packages}/nvidia/cu{(stack.toolkit.version if stack.toolkit else '').split('.')[0]}",
-            f"Kokkos_ARCH_{KOKKOS_ARCH[stack.gpu_arch[0]]}": True,
+            kokkos_architecture(stack): True,
             "FFT_KOKKOS": "CUFFT",
         }
     if "HIP" in stack.kokkos.backends:
         return {
             "CMAKE_CXX_COMPILER": "/opt/rocm/bin/hipcc",
-            f"Kokkos_ARCH_{KOKKOS_ARCH[stack.gpu_arch[0]]}": True,
+            kokkos_architecture(stack): True,
             "Kokkos_ENABLE_HIP_MULTIPLE_KERNEL_INSTANTIATIONS": True,
             "FFT_KOKKOS": "HIPFFT",
         }

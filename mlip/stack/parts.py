@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mlip.stack.errors import StackError
 from mlip.stack.lammps_sources import lammps_sources
 from mlip.stack.lammps_tree import lammps_tree, recipe_of_lammps
 from mlip.stack.lock import Lock
@@ -50,7 +50,12 @@ class Build:
 
 def link_lammps(build: Build, place: Path) -> None:
     """Make the folder that lammps/run-lmp reads: links to LAMMPS, its Python environment and its system."""
-    place.unlink(missing_ok=True) if place.is_symlink() else shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
+    if place.is_symlink():
+        place.unlink()
+    place.mkdir(parents=True, exist_ok=True)
+    if others := [path.name for path in place.iterdir() if not path.is_symlink()]:
+        raise StackError(f"{place} has files of its own ({others[0]}, ...): name another folder by --output")
+    for link in place.iterdir():
+        link.unlink()
     for name, target in (("lammps", build.lammps), ("env", build.python), ("root", build.toolchain / "root")):
         (place / name).symlink_to(target)

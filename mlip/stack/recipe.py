@@ -62,8 +62,7 @@ SCHEMA = Keys(
         ),
     },
 )
-# Keys that say something about a stack and are no part of it.
-# What may change without changing a byte of what is built.
+# What may change without a new lock: words, and what machines bring.
 WORDS = {"summary", "source", "date", "notes", "host"}
 ALIAS = Keys(required={"alias": NAME}, optional={"summary": SENTENCE})
 
