@@ -15,7 +15,7 @@ from mlip.stack.errors import StackError
 # Runs a command in a folder that an image or Apptainer file sees, and returns what it printed.
 Runner = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
-TRAIN = ["nequip-train", "-cn", "demo", "trainer.max_epochs=4"]
+TRAIN = ["nequip-train", "-cn", "demo", "trainer.max_epochs=2"]
 COMPILE = ["nequip-compile", "demo-run/best.ckpt", "demo.nequip.pt2"]
 COMPILE += ["--mode", "aotinductor", "--device", "cpu", "--target", "pair_allegro"]
 PREPARE = ["nequip-prepare-lmp-mliap", "demo-run/best.ckpt", "demo.nequip.lmp.pt"]
