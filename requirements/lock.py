@@ -1,4 +1,6 @@
-"""Resolve cpu.in and peer.in into cpu.txt and peer.txt: every version pinned, every file by its sha256 (``make lock``).
+"""Resolve the ``.in`` files beside this into ``.txt``: every version pinned, every file by its sha256 (``make lock``).
+
+cpu.txt is the project's environment, image.txt the part of it that images contain, peer.txt the reference's.
 
 One lock serves Python 3.10 to 3.13. It names no package index: that is the reader's configuration. Libraries for GPUs
 are left out (without-gpu.txt), and the CPU builds of torch, which the common index does not carry, are admitted by the
@@ -43,10 +45,11 @@ def admit_cpu_torch(entry: str) -> str:
 
 
 def main() -> None:
-    """Write both locks."""
-    for name in ("cpu", "peer"):
+    """Write the locks."""
+    as_in_cpu = ["--constraint", str(FOLDER / "cpu.txt")]
+    for name, options in (("cpu", sys.argv[1:]), ("image", as_in_cpu), ("peer", sys.argv[1:])):
         print(f"resolving requirements/{name}.in", flush=True)
-        kept = [admit_cpu_torch(e) for e in entries(resolve(name, sys.argv[1:])) if "sys_platform == 'never'" not in e]
+        kept = [admit_cpu_torch(e) for e in entries(resolve(name, options)) if "sys_platform == 'never'" not in e]
         (FOLDER / f"{name}.txt").write_text(HEADER.format(name=name) + "".join(kept))
         print(f"wrote requirements/{name}.txt: {len(kept)} entries", flush=True)
 

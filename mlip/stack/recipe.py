@@ -9,15 +9,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mlip.stack import places, schema
+from mlip.stack import places, schema, shared_recipes
 from mlip.stack.errors import StackError
 from mlip.stack.schema import Document, Each, Keys, ListOf, MapOf, Text
+from mlip.stack.shared_recipes import DATE, NAME, SENTENCE, SUITE, VERSION
 
-VERSION = Text(r"[0-9][0-9A-Za-z.+~:-]*", "2.13.0")
-NAME = Text(r"[A-Za-z0-9][A-Za-z0-9.+_-]*", "a name of letters, digits and -")
-DATE = Text(r"\d{4}-\d{2}-\d{2}", "2026-11-21")
-SENTENCE = Text(r".*\S.*", "a sentence")
-SUITE = Text(r"[a-z]+", "trixie")
 # Each version says where it was read and when.
 SOURCED = {"version": VERSION, "source": SENTENCE, "date": DATE}
 
@@ -29,9 +25,7 @@ SCHEMA = Keys(
             required={"suite": SUITE, "runtime": ListOf(NAME), "toolchain": ListOf(NAME)},
             optional={"older": Keys(required={"suite": SUITE, "packages": ListOf(NAME)}, or_null=True)},
         ),
-        "python": Keys(
-            required={"version": Text(r"3\.\d+", '"3.11"'), "requirements": NAME}, optional={"without": ListOf(NAME)}
-        ),
+        "python": Keys(required={"version": Text(r"3\.\d+", '"3.11"'), "requirements": NAME}),
         "torch": Keys(required={**SOURCED, "build": Text(r"cpu|cu\d+|rocm\d+(\.\d+)+", "cpu, cu130 or rocm6.4")}),
         "mpi": Keys(required={**SOURCED, "package": NAME}),
         "lammps": Keys(required={"sources": NAME}),
@@ -90,8 +84,7 @@ class Python:
     """The interpreter and its packages."""
 
     version: str
-    requirements: str  # requirements/NAME.txt has the versions
-    without: tuple[str, ...] = ()
+    requirements: str  # requirements/NAME.txt: packages and versions
 
 
 @dataclass(frozen=True)
@@ -240,8 +233,7 @@ def load(name: str, root: Path | None = None) -> Stack:
     document = _extended(target, folder(root), ())
     SCHEMA.check(document.value, (), document.place)
     raw = {key: value for key, value in document.value.items() if key != "extends"}
-    lammps_recipe = schema.read(root / "recipes" / "lammps.yaml").value
-    return _record(target, raw, lammps_recipe, document)
+    return _record(target, raw, shared_recipes.lammps(root), document)
 
 
 def _extended(name: str, recipes: Path, seen: tuple[str, ...]) -> Document:
@@ -300,7 +292,7 @@ def _record(name: str, raw: dict[str, Any], lammps_recipe: dict[str, Any], docum
             tuple(system["toolchain"]),
             Older(older["suite"], tuple(older["packages"])) if older else None,
         ),
-        python=Python(python["version"], python["requirements"], tuple(python.get("without", ()))),
+        python=Python(python["version"], python["requirements"]),
         torch=Torch(**raw["torch"]),
         mpi=Mpi(**raw["mpi"]),
         lammps=Lammps(choice, str(sources["lammps"]["version"]).split("+")[0]),

