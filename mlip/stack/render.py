@@ -1,11 +1,11 @@
-"""Container files from a recipe: containers/*.j2 become containers/NAME/Dockerfile and containers/NAME/mlip.def."""
+"""Files from a recipe: containers/NAME/Dockerfile and mlip.def from containers/*.j2, and spack/envs/NAME."""
 
 from __future__ import annotations
 
 import difflib
 from pathlib import Path
 
-from mlip.stack import places
+from mlip.stack import places, spack_environment
 from mlip.stack.errors import StackError
 from mlip.stack.recipe import Stack
 
@@ -69,7 +69,7 @@ def rendered(stack: Stack, root: Path | None = None) -> dict[Path, str]:
             line = _line(error, containers / template)
             raise StackError(f"containers/{template}:{line}: {error.message} (stack {stack.name})") from None
         found[containers / stack.name / name] = text
-    return found
+    return found | spack_environment.rendered(stack, root)
 
 
 def write(stack: Stack, root: Path | None = None) -> list[Path]:
