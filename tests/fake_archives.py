@@ -82,8 +82,9 @@ def wheel_of(file: Path, sets: tuple[str, ...] = ("runtime",)) -> Wheel:
 
 def make_index(folder: Path) -> str:
     """Make a folder of wheels a Python index; its address."""
-    for name in {file.name.partition("-")[0] for file in folder.glob("*.whl")}:
-        files = sorted(folder.glob(f"{name}-*.whl"))
+    there = [*folder.glob("*.whl"), *folder.glob("*.tar.gz")]
+    for name in {file.name.partition("-")[0] for file in there}:
+        files = sorted(file for file in there if file.name.startswith(f"{name}-"))
         links = [f'<a href="../../{file.name}#sha256={sha256(file.read_bytes())}">{file.name}</a>' for file in files]
         (folder / "simple" / name).mkdir(parents=True, exist_ok=True)
         page = f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>"

@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import yaml
-
-from mlip.stack import container_runtime
+from mlip.stack import container_runtime, shared_recipes
 from mlip.stack.apt import Apt, explained, opened
 from mlip.stack.cache import cached, digest, need, run, say, sha256
 from mlip.stack.errors import StackError
-from mlip.stack.places import cache_folder, checkout
+from mlip.stack.places import cache_folder
 
 LIBRARIES = Path("lib/x86_64-linux-gnu")
 PROGRAMS = ("apptainer", "mksquashfs", "squashfuse", "squashfuse_ll", "unsquashfs")
@@ -36,8 +34,8 @@ MISSING = "no 'apptainer' here: ask for your cluster's module, or let 'ci/instal
 
 def recipe() -> dict[str, Any]:
     """What recipes/engines.yaml says of Apptainer."""
-    with (checkout() / "recipes" / "engines.yaml").open(encoding="utf-8") as file:
-        return yaml.safe_load(file)["apptainer"]
+    found: dict[str, Any] = shared_recipes.engines()["apptainer"]
+    return found
 
 
 def _folder() -> Path:
@@ -57,6 +55,17 @@ def program() -> Path:
     if (folder / "complete").exists():
         return folder / "bin" / "apptainer"
     raise StackError(MISSING)
+
+
+def programs() -> list[Path]:
+    """The programs that make an Apptainer file: Apptainer, and the mksquashfs that it calls.
+
+    Raises:
+        StackError: there is no Apptainer.
+    """
+    found = program()
+    beside = found.with_name("mksquashfs")
+    return [found, beside if beside.is_file() else Path("mksquashfs")]
 
 
 def version() -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mlip.stack import blobs, fetch
 from mlip.stack import lock as locks
-from mlip.stack.artifacts import size_of
+from mlip.stack.artifacts import Archive, size_of
 from mlip.stack.cache import say
 from mlip.stack.errors import StackError
 from mlip.stack.lock import Lock
@@ -19,12 +19,13 @@ LOCK_NAME = "lock.json"
 FOLDER = "files"
 
 
-def write(lock: Lock, path: Path) -> None:
+def write(lock: Lock, path: Path, tools: Sequence[Archive] = ()) -> None:
     """Write a lock and all its files to an archive; it appears under its name when it is complete.
 
     Args:
         lock: all its files must be in the cache.
         path: the archive.
+        tools: programs of the build, in the cache too.
 
     Raises:
         StackError: files are missing or damaged in the cache, or the disk is full.
@@ -34,7 +35,7 @@ def write(lock: Lock, path: Path) -> None:
         raise StackError(
             f"{len(absent)} files of {lock.stack} are not in the cache ({names}, ...): mlip stack fetch {lock.stack}"
         )
-    archives = {a.sha256: a for a in lock.archives()}
+    archives = {a.sha256: a for a in [*lock.archives(), *tools]}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.partial")
     try:
@@ -98,17 +99,18 @@ def lock_of(path: Path) -> Lock:
         return _lock(tar, path)
 
 
-def read(lock: Lock, path: Path) -> None:
+def read(lock: Lock, path: Path, tools: Sequence[Archive] = ()) -> None:
     """Put an archive's files into the cache; those that are there are passed over, so a broken-off run goes on.
 
     Args:
         lock: what is needed; an archive of another lock of the same stack gives what the two share.
         path: the archive.
+        tools: programs of the build, taken over where the archive has them.
 
     Raises:
         StackError: it is no such archive, ends early, has a wrong file, or has not all that the lock lists.
     """
-    wanted = {a.sha256: a for a in lock.archives()}
+    wanted = {a.sha256: a for a in [*lock.archives(), *tools]}
     taken = 0
     with _opened(path) as tar:
         inside = _lock(tar, path)

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,61 @@ def locked(path: Path) -> Iterator[int]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
+
+
+@contextmanager
+def exclusive(path: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock that nobody else has.
+
+    Args:
+        path: the lock's file.
+        refusal: what is said where another process has it.
+
+    Raises:
+        StackError: another process has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(refusal) from None
+        yield
+
+
+@contextmanager
+def scratch(kind: str) -> Iterator[Path]:
+    """A folder in the cache that lasts as long as its user; those of processes that were killed are removed now.
+
+    Who uses a folder holds a lock on it, which ends with the process however that ends.
+
+    Args:
+        kind: how its name begins.
+    """
+    place = cache_folder() / "work"
+    with locked(place / "lock"):
+        for left in place.glob("*-*"):
+            _remove_abandoned(left)
+        folder = Path(tempfile.mkdtemp(dir=place, prefix=f"{kind}-"))
+        used = os.open(folder, os.O_RDONLY)
+        fcntl.flock(used, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(used)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove a folder that nobody holds."""
+    used = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(used)
 
 
 def cached(kind: str, name: str, what: str, make: Callable[[Path], None]) -> Path:

@@ -9,48 +9,12 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from mlip.stack import places, schema
+from mlip.stack.compatibility_table import IMPOSSIBLE, LABELS, UNTESTED, read
 from mlip.stack.errors import StackError
-from mlip.stack.recipe import DATE, SENTENCE, Stack
-from mlip.stack.schema import Anything, Each, Keys, MapOf, Text
+from mlip.stack.recipe import Stack
 
-IMPOSSIBLE, UNTESTED = "impossible", "untested"
-LABELS = {
-    "cpe": "CPE",
-    "cray_mpich": "cray-mpich",
-    "cuda": "CUDA",
-    "mpi": "mpich",
-    "python": "Python",
-    "rocm": "ROCm",
-    "torch": "torch",
-    "torch_rocm": "ROCm",
-}
-CITED = {"source": SENTENCE, "date": DATE}
-LEVEL = Text(choices=(IMPOSSIBLE, UNTESTED))
-WORD = Text(r"[a-z0-9_-]+", "a-name")
-SCHEMA = Keys(
-    required={
-        "facts": Each(Keys(required={**CITED, "key": WORD, "rows": Each(MapOf(SENTENCE))})),
-        "tables": Each(
-            Keys(
-                required={
-                    **CITED,
-                    "id": WORD,
-                    "about": SENTENCE,
-                    "key": WORD,
-                    "otherwise": LEVEL,
-                    "rows": Each(MapOf(Anything())),
-                }
-            )
-        ),
-        "rules": Each(
-            Keys(
-                required={**CITED, "id": WORD, "level": LEVEL, "because": SENTENCE},
-                optional={"if": MapOf(SENTENCE), "then": MapOf(SENTENCE), "instead": SENTENCE},
-            )
-        ),
-    }
-)
+__all__ = ["IMPOSSIBLE", "UNTESTED", "Finding", "below", "check", "facts_of", "fits", "read", "require", "spoken"]
+
 Facts = dict[str, str]
 
 
@@ -69,17 +33,6 @@ class Finding:
         """One sentence with its source."""
         instead = f"; instead: {self.instead}" if self.instead else ""
         return f"{self.reason}{instead} [{self.source}, {self.date}]"
-
-
-def read(root: Path | None = None) -> dict[str, Any]:
-    """The tables and rules of recipes/compatibility.yaml.
-
-    Raises:
-        StackError: the file is not valid; with line and key.
-    """
-    document = schema.read((root or places.checkout()) / "recipes" / "compatibility.yaml")
-    SCHEMA.check(document.value, (), document.place)
-    return document.value
 
 
 def number(version: str) -> tuple[int, ...]:

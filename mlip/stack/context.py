@@ -8,15 +8,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from mlip.stack import blobs, sbom
+from mlip.stack import blobs, checkout_files, sbom, shared_recipes
 from mlip.stack.cache import run
-from mlip.stack.lammps_tree import cmake_options, our_sources, recipe_of_lammps, synchronise
+from mlip.stack.lammps_tree import cmake_options, our_sources, synchronise
 from mlip.stack.lock import Lock
 from mlip.stack.places import checkout
 from mlip.stack.python_tree import write_context
 from mlip.stack.recipe import Stack
 
-IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
+# What pip makes the package from.
+PACKAGE = ("pyproject.toml", "README.md", "LICENSE", "mlip", "configs")
 
 
 def linked(source: Path, target: Path) -> None:
@@ -47,13 +48,8 @@ def description(stack: Stack, lock: Lock) -> dict[str, object]:
 
 def write_framework(stack: Stack, lock: Lock, source: Path, folder: Path) -> None:
     """Lay out what containers/stages/install-framework reads."""
-    package = folder / "mlip"
-    package.mkdir(parents=True)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copyfile(checkout() / name, package / name)
-    for name in ("mlip", "configs"):
-        shutil.copytree(checkout() / name, package / name, ignore=IGNORED)
-    shutil.copytree(checkout() / "compat", folder / "compat", ignore=IGNORED)
+    checkout_files.copy(PACKAGE, folder / "mlip")
+    checkout_files.copy(["compat"], folder)
     (folder / "files").mkdir()
     for wheel in lock.wheels:
         if wheel.name in {"pip", "setuptools"}:
@@ -93,7 +89,9 @@ def write(  # the parts of an image, each made before or left to the engine
     linked(system / "root.tar", folder / "system.tar")
     # a toolchain that has nothing to make only copies
     linked((system if python and lammps else toolchain) / "root.tar", folder / "toolchain.tar")
-    shutil.copytree(checkout() / "containers" / "stages", folder / "stages")
+    checkout_files.copy(["containers/stages"], folder)
+    (folder / "containers" / "stages").rename(folder / "stages")
+    (folder / "containers").rmdir()
     for name in ("source", "ours"):
         (folder / "lammps" / name).mkdir(parents=True)
     if python:
@@ -106,7 +104,7 @@ def write(  # the parts of an image, each made before or left to the engine
         (folder / "lammps" / "source").rmdir()
         linked(source, folder / "lammps" / "source")
         synchronise(our_sources(), folder / "lammps" / "ours")
-        options = cmake_options(stack, recipe_of_lammps()["lammps"])
+        options = cmake_options(stack, shared_recipes.lammps()["lammps"])
         (folder / "lammps" / "options").write_text("".join(f"{option}\n" for option in options))
     write_framework(stack, lock, source, folder / "framework")
     # one time for all that is the project's own, and the rights an image has, whatever this user's umask is

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ def problem(take: Callable[[Any], None], archive: Archive) -> str | None:
 
 
 def groups(wheels: Sequence[Wheel]) -> list[list[Wheel]]:
-    """Wheels for one call of pip each, large first; source archives alone, since pip looks into them."""
+    """Wheels for one call of pip each, large first; source archives alone, since they are had in another way."""
     found: list[list[Wheel]] = []
     room = 0
     for wheel in sorted(wheels, key=lambda w: (is_source(w), -(w.size or 0))):
@@ -156,8 +157,54 @@ def platforms(wheels: Sequence[Wheel]) -> list[str]:
     return sorted({tag for w in wheels for tag in w.file.removesuffix(".whl").split("-")[-1].split(".")} - {"any"})
 
 
+def link_of(archive: Wheel) -> str:
+    """The address of a source archive, as pip's configuration finds it.
+
+    pip downloads a source archive only together with running what is in it, and what that asks for. Asked for wheels
+    alone, it says which archives it passes over.
+
+    Raises:
+        StackError: pip does not find it.
+    """
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-vv", "--no-deps"]
+    command += ["--no-cache-dir", "--ignore-requires-python", "--only-binary", ":all:"]
+    with tempfile.TemporaryDirectory() as empty:
+        command += ["--dest", empty, f"{archive.name}==={archive.version}"]
+        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(command, check=False, text=True, capture_output=True, env=environment)
+    text = done.stdout + done.stderr
+    if "No module named pip" in done.stderr:
+        raise no_pip()
+    for line in text.splitlines():
+        if "Skipping link: " in line:
+            for word in line.split():
+                address = word.partition("#")[0]
+                if unquote(address.rsplit("/", 1)[-1]) == archive.file:
+                    return address
+    raise _of_pip(text, archive)
+
+
+def no_pip() -> StackError:
+    """The error of a Python without pip."""
+    return StackError(
+        f"{sys.executable} has no pip: apt-get install python3-pip, or run this with a Python that has it"
+    )
+
+
+def archive_from_index(archive: Wheel, keep: Keep) -> list[str]:
+    """A source archive of the Python index, as it is: nothing in it is run.
+
+    Raises:
+        StackError: it cannot be had.
+    """
+    source = Source(archive.name, archive.version, archive.file, archive.sha256, 0, url=link_of(archive))
+    return from_url(source, Keep(keep.folder, lambda _: keep.added(archive)))
+
+
 def from_index(wheels: Sequence[Wheel], keep: Keep) -> list[str]:
-    """Files of the Python index, by pip with its own configuration; a sentence for each that cannot be had."""
+    """Wheels of the Python index, by pip with its own configuration; a sentence for each that cannot be had."""
+    if is_source(wheels[0]):
+        return archive_from_index(wheels[0], keep)
     folder = keep.folder / f"index-{wheels[0].sha256[:12]}"
     folder.mkdir(exist_ok=True)
     lines = "".join(f"{w.name}==={w.version} --hash=sha256:{w.sha256}\n" for w in wheels)
@@ -165,18 +212,15 @@ def from_index(wheels: Sequence[Wheel], keep: Keep) -> list[str]:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
     command += ["--no-cache-dir", "--require-hashes", "--requirement", str(folder / "requirements.txt")]
     command += ["--dest", str(folder / "files")]
-    if not is_source(wheels[0]):
-        # chosen when the lock was made: whatever Python runs this, the tags in the files' names count
-        version = next((m[1] for w in wheels if (m := re.search(r"-cp3(\d+)-cp3\1-", w.file))), sys.version_info.minor)
-        command += ["--ignore-requires-python", "--implementation", "cp", "--python-version", f"3.{version}"]
-        command += [word for tag in platforms(wheels) for word in ("--platform", tag)]
+    # chosen when the lock was made: whatever Python runs this, the tags in the files' names count
+    version = next((m[1] for w in wheels if (m := re.search(r"-cp3(\d+)-cp3\1-", w.file))), sys.version_info.minor)
+    command += ["--ignore-requires-python", "--implementation", "cp", "--python-version", f"3.{version}"]
+    command += [word for tag in platforms(wheels) for word in ("--platform", tag)]
     (folder / "temporary").mkdir(exist_ok=True)
     environment = {**os.environ, "TMPDIR": str(folder / "temporary"), "LC_ALL": "C.UTF-8"}
     done = subprocess.run(command, check=False, text=True, capture_output=True, env=environment)
     if "No module named pip" in done.stderr:
-        raise StackError(
-            f"{sys.executable} has no pip: apt-get install python3-pip, or run this with a Python that has it"
-        )
+        raise no_pip()
     there = {path.name: path for path in (folder / "files").glob("*")}
 
     def take(wheel: Wheel) -> None:

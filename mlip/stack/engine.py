@@ -9,6 +9,7 @@ and not at the files that are mounted, and would give yesterday's image for toda
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -194,6 +195,19 @@ class Engine(ABC):
         """
         found = self.ask("image", "inspect", "--format", "{{.Id}}", tag)
         return f"sha256:{found.removeprefix('sha256:')}"
+
+    def labels(self, tag: str) -> dict[str, str]:
+        """The labels of an image.
+
+        Raises:
+            StackError: there is no such image.
+        """
+        answer = self.ask("image", "inspect", "--format", "{{json .Config.Labels}}", tag)
+        return dict(json.loads(answer) or {})
+
+    def own_user(self) -> str:
+        """Who in a container is this process' user outside, as ``uid:gid``: files in bound folders are theirs."""
+        return f"{os.geteuid()}:{os.getegid()}"
 
     def exists(self, tag: str) -> bool:
         """Whether an image is in the storage."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlip.stack import container_runtime, docker_archive
-from mlip.stack.cache import digest
+from mlip.stack.cache import digest, scratch
 from mlip.stack.engine import Engine
 from mlip.stack.errors import StackError
-from mlip.stack.places import cache_folder
 
 INSTALL = "as root, 'ci/install-engines' installs it on Debian"
 
@@ -90,6 +90,10 @@ class _LibraryEngine(Engine):
         data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
         return Path(data) / "containers" / "storage"
 
+    def own_user(self) -> str:
+        """An ordinary user is root inside."""
+        return super().own_user() if os.geteuid() == 0 else "0:0"
+
     def environment(self) -> dict[str, str]:
         """The environment, with settings for this machine."""
         return container_runtime.environment(container_runtime.usable_runtime())
@@ -128,16 +132,24 @@ class _LibraryEngine(Engine):
     ) -> str:
         """Build as every engine does, and remove what lost or never had a name by it: stages, the tag's last image."""
         self.check()
-        before = self._nameless()
+        last = {self.digest(tag)} if self.exists(tag) else set()
         try:
             return super().build(context, dockerfile, tag, target, build_args, labels, epoch, network=network)
         finally:
-            for image in self._nameless() - before:
+            nameless = self._nameless()
+            for image in (nameless & last) | self._of_stages(nameless, labels):
                 subprocess.run(self.command("rmi", image), check=False, capture_output=True, env=self.environment())
 
-    def _nameless(self) -> set[str]:
-        """Images without a name."""
-        return set(self.ask("images", "--filter", "dangling=true", "--quiet", "--no-trunc").split())
+    def _nameless(self, *filters: str) -> set[str]:
+        """Images without a name, all or those that a filter takes."""
+        words = [word for one in ("dangling=true", *filters) for word in ("--filter", one)]
+        return set(self.ask("images", *words, "--quiet", "--no-trunc").split())
+
+    def _of_stages(self, nameless: set[str], labels: Mapping[str, str]) -> set[str]:
+        """Those that have a build's labels, as its stages do, also of a build that was killed; others' have not."""
+        if not labels:
+            return set()
+        return nameless.intersection(*(self._nameless(f"label={key}={value}") for key, value in labels.items()))
 
     def build_command(
         self, context: Path, dockerfile: Path, tag: str, target: str, epoch: int, network: bool
@@ -182,6 +194,11 @@ class Buildah(_LibraryEngine):
         """The sha256 of an image's configuration."""
         found = self.ask("inspect", "--type", "image", "--format", "{{.FromImageID}}", tag)
         return f"sha256:{found.removeprefix('sha256:')}"
+
+    def labels(self, tag: str) -> dict[str, str]:
+        """The labels of an image."""
+        config = json.loads(json.loads(self.ask("inspect", "--type", "image", tag))["Config"])
+        return config["config"].get("Labels") or {}
 
     def run(
         self,
@@ -296,9 +313,8 @@ class Docker(Engine):
     def finish(self, tag: str, epoch: int) -> None:
         """Give files the times of their content: BuildKit cannot where Docker itself keeps the images."""
         built = self.digest(tag)
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="docker-") as folder:
-            saved, rewritten = Path(folder, "saved.tar"), Path(folder, "image.tar")
+        with scratch("docker") as folder:
+            saved, rewritten = folder / "saved.tar", folder / "image.tar"
             self.save(tag, saved)
             docker_archive.rewrite(saved, rewritten, epoch)
             self.load(rewritten, tag)

@@ -142,17 +142,18 @@ def check_room(archives: Sequence[Archive]) -> None:
         )
 
 
-def fetch(lock: Lock, sets: Sequence[str] | None = None) -> None:
+def fetch(lock: Lock, sets: Sequence[str] | None = None, tools: Sequence[Archive] = ()) -> None:
     """Fill the cache with a lock's files. What is there is not fetched again, so an interrupted run goes on.
 
     Args:
         lock: whose files.
         sets: `runtime`, `toolchain`; by default both.
+        tools: programs of the build, which are in no lock.
 
     Raises:
         StackError: something cannot be had, one sentence for each; all others are in the cache then.
     """
-    absent = missing(lock, sets)
+    absent = [*missing(lock, sets), *_absent(tools)]
     problems = []
     if absent:
         try:

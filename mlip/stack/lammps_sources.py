@@ -18,13 +18,18 @@ def is_style(header: Path) -> bool:
     return bool(re.search(r"(?m)^#ifdef [A-Z_]+_CLASS", header.read_text()))
 
 
-def trim_kokkos(folder: Path, styles: dict[str, list[str]]) -> int:
-    """Remove the Kokkos styles that are not wanted; the number of those left."""
-    wanted = {
+def wanted_styles(styles: dict[str, list[str]]) -> set[str]:
+    """The files of src/KOKKOS, without suffix, that a list of styles by kind stands for."""
+    return {
         (name if name == kind or kind in {"kspace", "nbin", "verlet"} else f"{kind}_{name}") + "_kokkos"
         for kind, names in styles.items()
         for name in names
     }
+
+
+def trim_kokkos(folder: Path, styles: dict[str, list[str]]) -> int:
+    """Remove the Kokkos styles that are not wanted; the number of those left."""
+    wanted = wanted_styles(styles)
     present = {header.stem for header in folder.glob("*.h") if is_style(header)}
     if unknown := sorted(wanted - present):
         # no error: the two sources are not of the same day

@@ -6,8 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mlip.stack import shared_recipes
 from mlip.stack.cache import cached, digest, locked
 from mlip.stack.chroot import run_stage
 from mlip.stack.errors import StackError
@@ -32,12 +31,6 @@ KOKKOS_ARCH = {
     "gfx1100": "AMD_GFX1100",
 }
 SOURCE, OURS, BUILD = "/mlip/lammps", "/mlip/ours", "/mlip/build"  # as containers/stages/build-lammps has them
-
-
-def recipe_of_lammps() -> dict[str, Any]:
-    """recipes/lammps.yaml."""
-    recipe: dict[str, Any] = yaml.safe_load((checkout() / "recipes" / "lammps.yaml").read_text())
-    return recipe
 
 
 def our_sources() -> dict[Path, bytes]:
@@ -135,7 +128,7 @@ def lammps_tree(stack: Stack, lock: Lock, toolchain: Path, python: Path, source:
     Raises:
         StackError: the build fails; its output says where.
     """
-    options = "".join(f"{option}\n" for option in cmake_options(stack, recipe_of_lammps()["lammps"]))
+    options = "".join(f"{option}\n" for option in cmake_options(stack, shared_recipes.lammps()["lammps"]))
     stages = checkout() / "containers" / "stages"
     core = digest(options, toolchain.name, python.parent.name, source.name, (stages / "build-lammps").read_text())
     ours = our_sources()
@@ -151,6 +144,8 @@ def lammps_tree(stack: Stack, lock: Lock, toolchain: Path, python: Path, source:
         binds |= {stages: "/mlip/stages", compiler_cache: "/mlip/ccache", python: PYTHON, place / "prefix": PREFIX}
         with locked(work / "lock") as lock_file:
             synchronise(ours, work / "ours")
+            # when it runs again, LAMMPS' CMake takes another default of where to install, and liblammps.pc tells it
+            (work / "build" / "CMakeCache.txt").unlink(missing_ok=True)
             run_stage(
                 toolchain / "root",
                 binds,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mlip.stack import shared_recipes
 from mlip.stack.errors import StackError
 from mlip.stack.lammps_sources import lammps_sources
-from mlip.stack.lammps_tree import lammps_tree, recipe_of_lammps
+from mlip.stack.lammps_tree import lammps_tree
 from mlip.stack.lock import Lock
 from mlip.stack.python_tree import python_tree
 from mlip.stack.recipe import Stack
@@ -40,7 +41,7 @@ class Build:
     @cached_property
     def source(self) -> Path:
         """LAMMPS' sources."""
-        return lammps_sources(recipe_of_lammps()["lammps"], self.lock)
+        return lammps_sources(shared_recipes.lammps()["lammps"], self.lock)
 
     @cached_property
     def lammps(self) -> Path:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from mlip.stack import blobs
-from mlip.stack.cache import cached, digest
+from mlip.stack.cache import cached, digest, scratch
 from mlip.stack.chroot import run_stage
 from mlip.stack.lock import Lock, Wheel
-from mlip.stack.places import cache_folder, checkout
+from mlip.stack.places import checkout
 from mlip.stack.recipe import Stack
 
 PREFIX = "/opt/mlip"
@@ -41,8 +40,8 @@ def make_environment(stack: Stack, lock: Lock, toolchain: Path, prefix: Path) ->
         StackError: a file is missing from the cache, or pip fails.
     """
     stages = checkout() / "containers" / "stages"
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
-        context = Path(temporary) / "context"
+    with scratch("python") as temporary:
+        context = temporary / "context"
         write_context(lock, context)
         run_stage(
             toolchain / "root",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 from mlip.stack import engines, fetch
 from mlip.stack import lock as locks
-from mlip.stack.cache import say, sha256
+from mlip.stack.cache import say, scratch, sha256
 from mlip.stack.compare import first_difference_of_archives, first_difference_of_folders
 from mlip.stack.engine import Engine
 from mlip.stack.errors import StackError
-from mlip.stack.image import build_image, build_sif, image_tag
+from mlip.stack.image import build_image, build_sif, image_tag, one_at_a_time
 from mlip.stack.parts import Build
-from mlip.stack.places import cache_folder
 from mlip.stack.python_tree import make_environment
 from mlip.stack.recipe import Stack
 from mlip.stack.system import make_archive
@@ -100,13 +97,12 @@ def reproduce(stack: Stack, *, only: str | None = None, engine: str | None = Non
     if missing := fetch.missing(lock):
         raise StackError(f"{len(missing)} files are not in the cache yet: mlip stack fetch {stack.name}")
     build = Build(stack, lock)
-    place = Path(tempfile.mkdtemp(dir=cache_folder(), prefix="reproduce-"))
-    try:
+    with scratch("reproduce") as place:
         if only == "system":
             reproduce_system(build, place)
         elif only == "python":
             reproduce_python(build, place)
         else:
-            reproduce_image(build, engines.find(engine), place)
-    finally:
-        shutil.rmtree(place)
+            found = engines.find(engine)
+            with one_at_a_time(stack):
+                reproduce_image(build, found, place)

@@ -1,18 +1,21 @@
-"""The bill of materials of a stack in SPDX 2.3 (JSON), from its lock alone: nothing is scanned or guessed."""
+"""The bill of materials of a stack in SPDX 2.3 (JSON), from its lock and the checkout: nothing is guessed."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
 from mlip.stack.artifacts import Deb, Image, Source, Wheel
 from mlip.stack.lock import Lock
+from mlip.stack.places import checkout
 from mlip.stack.recipe import Stack
 
 NAMESPACE = "https://spdx.org/spdxdocs/mlip-stack"
 NO_STATEMENT = "NOASSERTION"
+LICENCE = "MIT"  # of this project
 
 
 def identifier(kind: str, *parts: str) -> str:
@@ -61,6 +64,40 @@ def package(item: Deb | Wheel | Source | Image) -> dict[str, Any]:
     return entry
 
 
+@dataclass(frozen=True)
+class Own:
+    """A Python package of this project, made from the checkout."""
+
+    name: str
+    version: str
+
+
+def own_packages() -> list[Own]:
+    """The framework and its names for scripts, as their pyproject.toml call them."""
+    found = []
+    for path in ("pyproject.toml", "compat/pyproject.toml"):
+        text = (checkout() / path).read_text(encoding="utf-8")
+        words = dict(re.findall(r'(?m)^(name|version) = "([^"]+)"$', text))
+        found.append(Own(words["name"], words["version"]))
+    return found
+
+
+def own_package(item: Own) -> dict[str, Any]:
+    """An entry of `packages` for this project's own: no index has them, so that they have no URL of one."""
+    return {
+        "SPDXID": identifier("own", item.name, item.version),
+        "name": item.name,
+        "versionInfo": item.version,
+        "downloadLocation": NO_STATEMENT,
+        "filesAnalyzed": False,
+        "licenseConcluded": LICENCE,
+        "licenseDeclared": LICENCE,
+        "copyrightText": NO_STATEMENT,
+        "supplier": NO_STATEMENT,
+        "primaryPackagePurpose": "LIBRARY",
+    }
+
+
 def relationship(item: Deb | Wheel | Source | Image, entry: dict[str, Any], image: str) -> dict[str, str]:
     """How an entry belongs to the image: inside it, or needed to build it."""
     inside = isinstance(item, Deb | Wheel) and "runtime" in item.sets
@@ -72,7 +109,7 @@ def relationship(item: Deb | Wheel | Source | Image, entry: dict[str, Any], imag
 
 
 def document(stack: Stack, lock: Lock) -> dict[str, Any]:
-    """The document: the same for the same lock, wherever and whenever it is made.
+    """The document: the same for the same lock and version of this project, wherever and whenever it is made.
 
     Args:
         stack: says what the image is.
@@ -82,6 +119,7 @@ def document(stack: Stack, lock: Lock) -> dict[str, Any]:
     created = datetime.fromtimestamp(lock.epoch, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     items: list[Deb | Wheel | Source | Image] = [*lock.debs, *lock.wheels, *lock.sources, *lock.images]
     entries = [package(item) for item in items]
+    own = [own_package(item) for item in own_packages()]
     whole: dict[str, Any] = {
         "SPDXID": image,
         "name": f"mlip-{stack.name}",
@@ -102,9 +140,13 @@ def document(stack: Stack, lock: Lock) -> dict[str, Any]:
         "documentNamespace": f"{NAMESPACE}-{stack.name}-{lock.digest}",
         "creationInfo": {"created": created, "creators": ["Tool: mlip-stack"]},
         "documentDescribes": [image],
-        "packages": [whole, *entries],
+        "packages": [whole, *own, *entries],
         "relationships": [
             {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": image},
+            *[
+                {"spdxElementId": image, "relationshipType": "CONTAINS", "relatedSpdxElement": entry["SPDXID"]}
+                for entry in own
+            ],
             *[relationship(item, entry, image) for item, entry in zip(items, entries, strict=True)],
         ],
     }

@@ -15,6 +15,8 @@ import yaml
 from mlip.stack.errors import StackError
 
 KeyPath = tuple[str, ...]
+# The tags of mappings and lists that have none written before them.
+PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 @dataclass(frozen=True)
@@ -43,46 +45,69 @@ class Document:
         return self.places[path]
 
 
-def read(file: Path) -> Document:
-    """A YAML file whose top level is a mapping.
+def _composed(file: Path) -> yaml.MappingNode:
+    """The nodes of a YAML file whose top level is a mapping.
 
     Raises:
-        StackError: the file is missing, is no YAML, or writes a key twice.
+        StackError: as `read` says.
     """
     try:
         with file.open(encoding="utf-8") as stream:
             node = yaml.compose(stream, Loader=yaml.SafeLoader)
     except OSError as error:
         raise StackError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = file.read_bytes()[: error.start].count(b"\n") + 1
+        raise StackError(f"{Place(file, line)}: not UTF-8 text: save the file in that encoding") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise StackError(f"{Place(file, line)}: not YAML: {getattr(error, 'problem', None) or error}") from None
-    places: dict[KeyPath, Place] = {(): Place(file, 1)}
     if not isinstance(node, yaml.MappingNode):
         raise StackError(f"{Place(file, 1)}: expected `key: value` lines")
+    return node
+
+
+def read(file: Path) -> Document:
+    """A YAML file whose top level is a mapping.
+
+    Raises:
+        StackError: the file is missing, is no YAML or no UTF-8, writes a key twice, or has a tag or a value that YAML
+            cannot read.
+    """
+    places: dict[KeyPath, Place] = {(): Place(file, 1)}
     constructor = yaml.SafeLoader("")
 
     def content(node: yaml.Node, path: KeyPath) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            found: dict[str, Any] = {}
-            for key_node, value_node in node.value:
-                key = str(key_node.value)
-                inner = (*path, key)
-                place = Place(file, key_node.start_mark.line + 1)
-                if key in found:
-                    raise StackError(f"{place}: '{dotted(inner)}' is written twice")
-                places[inner] = place
-                found[key] = content(value_node, inner)
-            return found
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                value = constructor.construct_object(node, deep=True)
+            except (yaml.YAMLError, ValueError) as error:
+                reason = getattr(error, "problem", None) or error
+                raise StackError(f"{Place(file, line)}: {dotted(path)} cannot be read: {reason}") from None
+            return value.isoformat() if isinstance(value, dt.date) else value
+        if node.tag not in PLAIN:
+            raise StackError(f"{Place(file, line)}: {dotted(path)} has the tag {node.tag}, which means nothing here")
         if isinstance(node, yaml.SequenceNode):
             items = [((*path, str(number)), item) for number, item in enumerate(node.value)]
             places.update({inner: Place(file, item.start_mark.line + 1) for inner, item in items})
             return [content(item, inner) for inner, item in items]
-        value = constructor.construct_object(node, deep=True)
-        return value.isoformat() if isinstance(value, dt.date) else value
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            inner = (*path, key)
+            place = Place(file, key_node.start_mark.line + 1)
+            if key in found:
+                raise StackError(f"{place}: '{dotted(inner)}' is written twice")
+            places[inner] = place
+            found[key] = content(value_node, inner)
+        return found
 
-    return Document(content(node, ()), places)
+    try:
+        return Document(content(_composed(file), ()), places)
+    except RecursionError:
+        raise StackError(f"{Place(file, 1)}: something in it contains itself, or is nested too deeply") from None
 
 
 def merged(base: Document, over: Document) -> Document:
@@ -135,6 +160,26 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """A whole number that is not negative."""
+
+    def check(self, value: Any, path: KeyPath, place: Callable[[KeyPath], Place]) -> None:
+        """Raise StackError where the value is something else."""
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise StackError(f"{place(path)}: {dotted(path)} is {_kind(value)}, but must be a whole number, 0 or more")
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One value: text, a number or a switch."""
+
+    def check(self, value: Any, path: KeyPath, place: Callable[[KeyPath], Place]) -> None:
+        """Raise StackError where the value is something else."""
+        if not isinstance(value, (str, int, float)):
+            raise StackError(f"{place(path)}: {dotted(path)} is {_kind(value)}, but must be text, a number or a switch")
+
+
+@dataclass(frozen=True)
 class ListOf:
     """A list; its items are all of one form."""
 
@@ -176,7 +221,7 @@ class Anything:
 class MapOf:
     """A mapping with free keys; its values are all of one form."""
 
-    item: Text | Anything
+    item: Form
 
     def check(self, value: Any, path: KeyPath, place: Callable[[KeyPath], Place]) -> None:
         """Raise StackError where the value is something else."""
@@ -213,7 +258,7 @@ class Keys:
             known[key].check(item, (*path, key), place)
 
 
-Form = Text | ListOf | MapOf | Each | Keys
+Form = Text | Whole | Scalar | Anything | ListOf | MapOf | Each | Keys
 
 
 def _kind(value: Any) -> str:

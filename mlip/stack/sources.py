@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import yaml
-
+from mlip.stack import shared_recipes
 from mlip.stack.artifacts import Image, Source, Unresolved
-from mlip.stack.places import checkout
 from mlip.stack.recipe import Stack
-
-
-def published(kind: str) -> dict[str, dict[str, Any]]:
-    """Hashes that others have published of what cannot be reached from everywhere.
-
-    Args:
-        kind: `files`, by file name, or `images`, by name:tag.
-    """
-    path = checkout() / "recipes" / "published.yaml"
-    values = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    return dict(values.get(kind) or {})
 
 
 def resolve(stack: Stack) -> list[Source]:
@@ -45,7 +30,7 @@ def images(stack: Stack) -> tuple[list[Image], list[Unresolved]]:
     if toolkit is None or toolkit.image is None or toolkit.tag is None:
         return [], []
     full = f"{toolkit.image}:{toolkit.tag}"
-    known = published("images").get(full)
+    known = shared_recipes.published().get("images", {}).get(full)
     if known:
         return [Image(toolkit.image, toolkit.tag, known["digest"], known["source"])], []
     missing = Unresolved(

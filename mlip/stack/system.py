@@ -9,8 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from mlip.stack import blobs
-from mlip.stack.cache import cached, digest, need, run, say
+from mlip.stack import blobs, mmdebstrap
+from mlip.stack.cache import cached, digest, run, say
 from mlip.stack.errors import StackError
 from mlip.stack.lock import Deb, Lock
 
@@ -19,6 +19,7 @@ EMPTY_ARCHIVES = ("libkokkosalgorithms.a", "libkokkossimd.a")
 # Images are for programs: documents and translations stay out, copyright files do not.
 LEFT_OUT: tuple[str, ...] = ("path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright")
 LEFT_OUT += tuple(f"path-exclude=/usr/share/{name}/*" for name in ("man", "info", "locale", "lintian", "linda"))
+SOURCES_LIST = "# made from locked packages; add sources to install more"
 NEVER_NEEDED = (
     "/var/log/* /var/cache/ldconfig/aux-cache /var/lib/apt/lists/* /var/cache/apt/*.bin /etc/apt/sources.list.d/*"
 )
@@ -37,15 +38,21 @@ def write_repository(debs: list[Deb], codename: str, folder: Path) -> None:
     (folder / "Release").write_text(f"Suite: {codename}\nCodename: {codename}\nSHA256:\n{entry}")
 
 
-def mmdebstrap(place: Path) -> list[str]:
-    """The command mmdebstrap: this machine's, or that of Debian's package, unpacked where it is needed."""
-    need("apt-get", "apt")
-    if found := shutil.which("mmdebstrap"):
-        return [found]
-    need("perl", "perl")
-    run(["apt-get", "--quiet=2", "download", "mmdebstrap"], cwd=place)
-    run(["dpkg-deb", "--extract", next(place.glob("mmdebstrap_*.deb")), place / "mmdebstrap"])
-    return ["perl", str(place / "mmdebstrap" / "usr" / "bin" / "mmdebstrap")]
+def without_network() -> list[str]:
+    """What comes before a command of root's to keep it from the network, where the kernel can.
+
+    An ordinary user's mmdebstrap makes namespaces of its own, which it could not inside others.
+    """
+    words = ["unshare", "--net", "--"]
+    if os.geteuid() != 0 or shutil.which(words[0]) is None:
+        return []
+    return words if subprocess.run([*words, "true"], check=False, capture_output=True).returncode == 0 else []
+
+
+def drop_devices(archive: Path) -> None:
+    """Take the folder /dev out of an archive: mmdebstrap leaves it out, or its content only, as its version is."""
+    if subprocess.run(["tar", "-tf", archive, "./dev/"], check=False, capture_output=True).returncode == 0:
+        run(["tar", "--delete", "-f", archive, "./dev/"])
 
 
 def make_archive(lock: Lock, debs: list[Deb], suite: str, target: Path, *, compiling: bool) -> None:
@@ -55,7 +62,8 @@ def make_archive(lock: Lock, debs: list[Deb], suite: str, target: Path, *, compi
         repository.mkdir()
         write_repository(debs, suite, repository)
         command: list[str | Path] = [
-            *mmdebstrap(Path(temporary)),
+            *without_network(),
+            *mmdebstrap.program(Path(temporary)),
             "--variant=minbase",
             "--format=tar",
             "--skip=output/dev",
@@ -72,7 +80,7 @@ def make_archive(lock: Lock, debs: list[Deb], suite: str, target: Path, *, compi
             # for enter-root and engines: mounts of the machine's own need a file to lie on
             '--customize-hook=touch "$1/etc/hosts" "$1/etc/resolv.conf"',
             f'--customize-hook=cd "$1" && rm -rf {" ".join("." + path for path in NEVER_NEEDED.split())}',
-            '--customize-hook=echo "# add sources to install more packages" > "$1/etc/apt/sources.list"',
+            f'--customize-hook=echo "{SOURCES_LIST}" > "$1/etc/apt/sources.list"',
         ]
         log = Path(temporary) / "log"
         environment = {**os.environ, "SOURCE_DATE_EPOCH": str(lock.epoch), "LC_ALL": "C.UTF-8", "TMPDIR": temporary}
@@ -81,7 +89,10 @@ def make_archive(lock: Lock, debs: list[Deb], suite: str, target: Path, *, compi
             done = subprocess.run(line, check=False, stderr=file, stdout=file, env=environment)
         if done.returncode:
             words = log.read_text(errors="replace")[-3000:]
+            if "No space left on device" in words:
+                raise blobs.full_disk("a root filesystem")
             raise StackError(f"{words}\nmmdebstrap could not make the root filesystem (above)")
+        drop_devices(target)
 
 
 def system(lock: Lock, suite: str, kind: str) -> Path:

@@ -51,8 +51,11 @@ def try_out(stack: Stack, *, sif: Path | None = None, tag: str | None = None, en
         else:
             container, name = engines.find(engine), tag or image_tag(stack)
 
+            # an ordinary user's folder is open to nobody else, so that in the container they must be who owns it
+            user = f"{USER}:{USER}" if as_root else container.own_user()
+
             def in_container(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-                return container.run(name, command, {work: "/work"}, f"{USER}:{USER}")
+                return container.run(name, command, {work: "/work"}, user)
 
             acceptance.run(in_container, work, f"{name}, {container.name}")
         results = checkout() / "build" / f"test-{stack.name}-{'sif' if sif else 'image'}.json"

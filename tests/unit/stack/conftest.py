@@ -15,5 +15,6 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project's recipes and templates that commands take for the checkout."""
     folder = copied_checkout(tmp_path / "checkout")
     monkeypatch.setattr(places, "checkout", lambda: folder)
-    monkeypatch.setattr("mlip.stack.lock.checkout", lambda: folder)
+    for module in ("lock", "sbom"):
+        monkeypatch.setattr(f"mlip.stack.{module}.checkout", lambda: folder)
     return folder

@@ -12,6 +12,9 @@ def copied_checkout(folder: Path) -> Path:
     """The project's recipes and templates, to be changed; without locks and rendered files."""
     shutil.copytree(ROOT / "recipes", folder / "recipes", ignore=shutil.ignore_patterns("locks"))
     (folder / "containers").mkdir()
+    (folder / "compat").mkdir()
+    for path in ("pyproject.toml", "compat/pyproject.toml"):
+        shutil.copyfile(ROOT / path, folder / path)
     for template in (ROOT / "containers").glob("*.j2"):
         shutil.copyfile(template, folder / "containers" / template.name)
     return folder

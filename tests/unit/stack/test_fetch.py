@@ -4,9 +4,11 @@ import errno
 import os
 import re
 import shutil
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ from tests.fake_archives import (
     make_wheel,
     needs_apt,
     own_cache,
+    sha256,
     source_of,
     wheel_of,
 )
@@ -217,6 +220,25 @@ def test_a_build_of_another_name_is_not_taken_for_the_same_version(
     lock = lock_of(wheels=[wheel_of(wanted)])
     fetch.fetch(lock)
     assert fetch.missing(lock) == []
+
+
+def test_a_source_archive_of_the_index_comes_as_it_is_and_nothing_in_it_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "setup.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
+    file = folder / "old-1.0.tar.gz"
+    with tarfile.open(file, "w:gz") as archive:
+        archive.add(folder / "setup.py", "old-1.0/setup.py")
+    monkeypatch.setenv("PIP_INDEX_URL", make_index(folder))
+    lock = lock_of(wheels=[replace(wheel_of(make_wheel(folder, "old")), file=file.name, **content_of(file))])
+    fetch.fetch(lock)
+    assert fetch.missing(lock) == []
+    assert not (folder / "ran").exists()
+
+
+def content_of(file: Path) -> dict[str, Any]:
+    """What a lock says of a file's content."""
+    return {"sha256": sha256(file.read_bytes()), "size": file.stat().st_size}
 
 
 def test_a_wheel_of_another_content_is_not_used_and_the_others_come(

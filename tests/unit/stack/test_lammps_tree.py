@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mlip.stack import recipe
-from mlip.stack.lammps_tree import KOKKOS_ARCH, cmake_options, recipe_of_lammps, synchronise
+from mlip.stack import recipe, shared_recipes
+from mlip.stack.lammps_tree import KOKKOS_ARCH, cmake_options, synchronise
 
 
 def options(name: str) -> dict[str, str]:
-    lines = cmake_options(recipe.load(name), recipe_of_lammps()["lammps"])
+    lines = cmake_options(recipe.load(name), shared_recipes.lammps()["lammps"])
     return dict(line.removeprefix("-D").split("=", 1) for line in lines)
 
 

@@ -112,3 +112,14 @@ def test_it_is_the_same_for_the_same_lock_and_has_another_name_for_another(docum
 
 def test_what_is_not_pinned_is_said(document: dict[str, Any]) -> None:
     assert "torch's triton" in document["comment"]
+
+
+def test_this_projects_own_packages_are_parts_too(document: dict[str, Any]) -> None:
+    image = document["documentDescribes"][0]
+    contained = {r["relatedSpdxElement"] for r in document["relationships"] if r["relationshipType"] == "CONTAINS"}
+    for name in ("mlip", "mlip-nequip-compat"):
+        package = entry(document, name)
+        assert package["versionInfo"] == "0.1.0"
+        assert package["licenseDeclared"] == "MIT"
+        assert package["SPDXID"] in contained
+    assert image not in contained

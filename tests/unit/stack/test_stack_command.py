@@ -264,3 +264,14 @@ class TestItself:
         from mlip.cli.main import available
 
         assert available()["stack"][0] == "mlip.cli.stack"
+
+
+class TestOptions:
+    @pytest.mark.parametrize("words", ["test --sif cpu", "test cpu --sif"])
+    def test_the_name_may_stand_behind_a_switch(self, words: str) -> None:
+        options = command.parser().parse_args(words.split())
+        assert (options.name, options.sif) == ("cpu", True)
+
+    def test_an_apptainer_file_may_lie_elsewhere(self) -> None:
+        options = command.parser().parse_args(["test", "cpu", "--sif-file", "other.sif"])
+        assert (options.sif, options.sif_file) == (False, Path("other.sif"))
