@@ -1,0 +1,40 @@
+# rendered from recipes/sites/frontier/site.yaml by mlip job render
+#
+# For work by hand on frontier: `. env.sh`, then programs with `inside` before them: inside nequip-train ...
+# Jobs do not read this file: their scripts say the same.
+# shellcheck shell=bash
+MLIP_LOCAL=${MLIP_LOCAL:-/mnt/bb/$USER/mlip-${SLURM_JOB_ID:-$USER}}
+mkdir -p "$MLIP_LOCAL/tmp" 2>/dev/null || MLIP_LOCAL=/tmp/mlip-$USER # on a login node
+export MLIP_LOCAL
+command -v module >/dev/null || { echo "mlip: there is no command module: is this frontier?" >&2; exit 1; }
+module reset # what was loaded when the job was submitted does not count
+module load cpe/25.09 # the programming environment the stack was matched to
+module load rocm/6.4.2 # the ROCm of the stack
+module load cray-mpich-abi/9.0.1 # it has the libmpi.so.12 that takes the place of the image's
+export OMP_NUM_THREADS="1" # ranks share a node; the Frontier tutorial found one thread a rank faster
+export HYDRA_FULL_ERROR="0" # nequip-train says what is wrong in one sentence; 1 adds the traceback
+export WANDB_MODE="offline" # compute nodes have no way out; `wandb sync RUN/wandb/offline-*` on a login node uploads later
+export TMPDIR="$MLIP_LOCAL/tmp" # compiled models are unpacked and loaded from there, many small files
+export MPICH_GPU_SUPPORT_ENABLED="1" # MPI from GPU memory; LAMMPS with Kokkos reads it, too. MPI aborts if the GTL library is not loaded
+export GLOO_SOCKET_IFNAME="hsn0" # Slingshot; gloo would take the first card it finds
+export TRITON_CACHE_DIR="$MLIP_LOCAL/cache/triton" # many small files that ranks of all nodes would write to one file system
+export TORCHINDUCTOR_CACHE_DIR="$MLIP_LOCAL/cache/inductor" # what torch.compile and AOTInductor generate, many small files as well
+export PYTORCH_KERNEL_CACHE_PATH="$MLIP_LOCAL/cache/kernels" # kernels that torch compiles while it runs, many small files as well
+export MIOPEN_USER_DB_PATH="$MLIP_LOCAL/cache/miopen" # MIOpen's database does not work on Orion; disk errors otherwise
+export MIOPEN_CUSTOM_CACHE_DIR="$MLIP_LOCAL/cache/miopen" # MIOpen's kernels, for the same reason as its database
+mkdir -p "$TMPDIR" "$TRITON_CACHE_DIR" "$TORCHINDUCTOR_CACHE_DIR" "$PYTORCH_KERNEL_CACHE_PATH" "$MIOPEN_USER_DB_PATH" "$MIOPEN_CUSTOM_CACHE_DIR"
+inside() {
+  local image=${MLIP_IMAGE:-mlip-rocm-6.4.sif}
+  local -a inside
+export APPTAINER_BINDPATH="$PWD" # configs, data and the folders of runs
+  export APPTAINER_BINDPATH="$APPTAINER_BINDPATH,$MLIP_LOCAL" # caches and staged files
+  export APPTAINER_BINDPATH="$APPTAINER_BINDPATH,/opt/cray" # Cray MPICH, its GPU transport and libfabric
+  export APPTAINER_BINDPATH="$APPTAINER_BINDPATH,/var/spool/slurmd" # Cray MPICH asks Slurm there who is who
+  export APPTAINER_BINDPATH="$APPTAINER_BINDPATH,/usr/share/libdrm" # names of AMD GPUs
+  APPTAINER_BINDPATH="$APPTAINER_BINDPATH${MLIP_BIND:+,$MLIP_BIND}"
+  export APPTAINER_CONTAINLIBS="/usr/lib64/libcxi.so.1,/usr/lib64/libjson-c.so.5,/lib64/libtinfo.so.6,/usr/lib64/libnl-3.so.200,/usr/lib64/libgfortran.so.5,/usr/lib64/libjansson.so.4,/usr/lib64/libxpmem.so.0" # what Cray MPICH and libfabric are linked to, and images lack
+  export APPTAINERENV_LD_LIBRARY_PATH="$CRAY_MPICH_ROOTDIR/gtl/lib:$CRAY_LD_LIBRARY_PATH:$LD_LIBRARY_PATH:/opt/cray/pe/lib64" # the host's libmpi.so.12 before the image's
+  export APPTAINERENV_LD_PRELOAD="$CRAY_MPICH_ROOTDIR/gtl/lib/libmpi_gtl_hsa.so.0" # the image's lmp is not linked to the GPU transport, which GPU-aware MPI needs
+  inside=(apptainer exec --rocm "$image")
+  "${inside[@]}" "$@"
+}

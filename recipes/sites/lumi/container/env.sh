@@ -1,0 +1,42 @@
+# rendered from recipes/sites/lumi/site.yaml by mlip job render
+#
+# For work by hand on lumi: `. env.sh`, then programs with `inside` before them: inside nequip-train ...
+# Jobs do not read this file: their scripts say the same.
+# shellcheck shell=bash
+MLIP_LOCAL=${MLIP_LOCAL:-/tmp/mlip-${SLURM_JOB_ID:-$USER}}
+mkdir -p "$MLIP_LOCAL/tmp" 2>/dev/null || MLIP_LOCAL=/tmp/mlip-$USER # on a login node
+export MLIP_LOCAL
+command -v module >/dev/null || { echo "mlip: there is no command module: is this lumi?" >&2; exit 1; }
+module load CrayEnv # Cray's programming environment without LUMI's own software on top
+module load PrgEnv-gnu # Cray MPICH of GNU's compilers, of which the MPICH ABI is
+module load craype-accel-amd-gfx90a # GPU transport (GTL) of Cray MPICH
+export OMP_NUM_THREADS="1" # ranks share a node; the Frontier tutorial found one thread a rank faster
+export HYDRA_FULL_ERROR="0" # nequip-train says what is wrong in one sentence; 1 adds the traceback
+export WANDB_MODE="offline" # compute nodes have no way out; `wandb sync RUN/wandb/offline-*` on a login node uploads later
+export TMPDIR="$MLIP_LOCAL/tmp" # compiled models are unpacked and loaded from there, many small files
+export MPICH_GPU_SUPPORT_ENABLED="1" # MPI from GPU memory; LAMMPS with Kokkos reads it, too
+export NCCL_SOCKET_IFNAME="hsn" # RCCL finds its peers over Slingshot, and sends over it where the plugin aws-ofi-rccl is not there
+export NCCL_NET_GDR_LEVEL="3" # network cards read GPU memory; the default from ROCm 6.2 on
+export NCCL_DEBUG="WARN" # says why it stops; INFO shows whether the plugin is used
+export TRITON_CACHE_DIR="$MLIP_LOCAL/cache/triton" # many small files that ranks of all nodes would write to one file system
+export TORCHINDUCTOR_CACHE_DIR="$MLIP_LOCAL/cache/inductor" # what torch.compile and AOTInductor generate, many small files as well
+export PYTORCH_KERNEL_CACHE_PATH="$MLIP_LOCAL/cache/kernels" # kernels that torch compiles while it runs, many small files as well
+export MIOPEN_USER_DB_PATH="$MLIP_LOCAL/cache/miopen" # MIOpen's database does not work on Lustre
+export MIOPEN_CUSTOM_CACHE_DIR="$MLIP_LOCAL/cache/miopen" # MIOpen's kernels, for the same reason as its database
+mkdir -p "$TMPDIR" "$TRITON_CACHE_DIR" "$TORCHINDUCTOR_CACHE_DIR" "$PYTORCH_KERNEL_CACHE_PATH" "$MIOPEN_USER_DB_PATH" "$MIOPEN_CUSTOM_CACHE_DIR"
+inside() {
+  local image=${MLIP_IMAGE:-mlip-rocm-6.2.sif}
+  local -a inside
+export SINGULARITY_BINDPATH="$PWD" # configs, data and the folders of runs
+  export SINGULARITY_BINDPATH="$SINGULARITY_BINDPATH,$MLIP_LOCAL" # caches and staged files
+  export SINGULARITY_BINDPATH="$SINGULARITY_BINDPATH,/opt/cray" # Cray MPICH, its GPU transport and libfabric
+  export SINGULARITY_BINDPATH="$SINGULARITY_BINDPATH,/var/spool/slurmd" # Cray MPICH asks Slurm there who is who
+  export SINGULARITY_BINDPATH="$SINGULARITY_BINDPATH,/usr/lib64/libcxi.so.1" # the library of the network card
+  export SINGULARITY_BINDPATH="$SINGULARITY_BINDPATH,/usr/lib64/libjansson.so.4" # libfabric is linked to it
+  export SINGULARITY_BINDPATH="$SINGULARITY_BINDPATH,/pfs,/scratch,/projappl,/project,/flash,/appl" # folders of projects are links between these
+  SINGULARITY_BINDPATH="$SINGULARITY_BINDPATH${MLIP_BIND:+,$MLIP_BIND}"
+  export SINGULARITYENV_LD_LIBRARY_PATH="$CRAY_MPICH_DIR/lib-abi-mpich:$CRAY_MPICH_ROOTDIR/gtl/lib:$CRAY_LD_LIBRARY_PATH:/opt/cray/pe/lib64:/usr/lib64" # the host's libmpi.so.12 before the image's
+  export SINGULARITYENV_LD_PRELOAD="$CRAY_MPICH_ROOTDIR/gtl/lib/libmpi_gtl_hsa.so.0" # the image's lmp is not linked to the GPU transport, which GPU-aware MPI needs
+  inside=(singularity exec --rocm "$image")
+  "${inside[@]}" "$@"
+}
