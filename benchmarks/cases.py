@@ -26,14 +26,21 @@ class Case:
     small_batch: Arrays
     dtype: str = "float32"
 
+    @property
+    def strictly_local(self) -> bool:
+        """Whether forces are the sum of those from the edges of each centre."""
+        return "Allegro" in self.config["_target_"]
 
-def allegro_config(type_names: list[str], r_max: float, scalars: int, tensors: int, neighbors: float) -> dict[str, Any]:
-    """An Allegro config with l_max 2 and two layers."""
+
+def allegro_config(
+    type_names: list[str], r_max: float, scalars: int, tensors: int, neighbors: float, l_max: int = 2
+) -> dict[str, Any]:
+    """An Allegro config with two layers."""
     return {
         "_target_": "allegro.model.AllegroModel",
         "type_names": type_names,
         "r_max": r_max,
-        "l_max": 2,
+        "l_max": l_max,
         "parity": True,
         "num_layers": 2,
         "num_scalar_features": scalars,
@@ -111,8 +118,33 @@ def molecule(rng: np.random.Generator) -> Arrays:
     return frame(np.array(positions), types, None, 5.0)
 
 
+def nequip_config(type_names: list[str], preset: str, r_max: float, neighbors: float) -> dict[str, Any]:
+    """A NequIP config of a preset size."""
+    sizes = {"s": (2, 1, [128, 64]), "m": (4, 2, [128, 64, 32])}
+    num_layers, l_max, num_features = sizes[preset]
+    return {
+        "_target_": "nequip.model.NequIPGNNModel",
+        "type_names": type_names,
+        "r_max": r_max,
+        "l_max": l_max,
+        "parity": False,
+        "num_layers": num_layers,
+        "num_features": num_features,
+        "type_embed_num_features": 32,
+        "radial_mlp_depth": 1,
+        "radial_mlp_width": 128,
+        "avg_num_neighbors": neighbors,
+        "per_type_energy_scales": 1.0,
+        "per_type_energy_shifts": 0.0,
+    }
+
+
 def make_case(name: str) -> Case:
-    """``water``: 512 atoms, Allegro 64/64, r_max 6 Å. ``acac``: 15-atom molecules, Allegro 32/16, r_max 5 Å."""
+    """The systems and models by name.
+
+    ``acac``: 15-atom molecules, Allegro 32/16, r_max 5 Å. ``water``: 512 atoms, Allegro 64/64, r_max 6 Å, l_max 2.
+    ``water-l3``: 125 atoms, the same with l_max 3. ``nequip-s``, ``nequip-m``: 125 atoms, r_max 6 Å, presets S and M.
+    """
     rng = np.random.default_rng(2026)
     if name == "water":
         config = allegro_config(["O", "H"], 6.0, 64, 64, 90.0)
@@ -124,4 +156,10 @@ def make_case(name: str) -> Case:
         config = allegro_config(["C", "H", "O"], 5.0, 32, 16, 12.0)
         training = [molecule(rng) for _ in range(5)]
         return Case(config, molecule(rng), joined(training), joined(training))
-    raise ValueError(f"no case named {name!r}: water, acac")
+    configs = {
+        "water-l3": allegro_config(["O", "H"], 6.0, 64, 64, 90.0, l_max=3),
+        "nequip-s": nequip_config(["O", "H"], "s", 6.0, 90.0),
+        "nequip-m": nequip_config(["O", "H"], "m", 6.0, 90.0),
+    }
+    small = joined([water_like((3, 3, 3), 6.0, rng) for _ in range(2)])
+    return Case(configs[name], water_like((5, 5, 5), 6.0, rng), small, small)

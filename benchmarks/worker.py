@@ -84,14 +84,15 @@ class Worker:
     def make_oracle(self) -> None:
         """Draw weights, and compute forces with them in float64.
 
-        The model is strictly local, so the forces are the sum of those from the edges of some centres at a time: all
-        at once would take 20 GB in the larger case.
+        A strictly local model's forces are the sum of those from the edges of some centres at a time: all at once would
+        take 20 GB in the largest case.
         """
         backend = self.backend()
         model = backend.build(self.case.config, "float64", None)
         frame = self.case.frame
         forces = self.torch.zeros(frame["pos"].shape, dtype=self.torch.float64)
-        for centres in np.array_split(np.arange(len(frame["pos"])), -(-len(frame["edge_index"][0]) // ORACLE_EDGES)):
+        parts = -(-len(frame["edge_index"][0]) // ORACLE_EDGES) if self.case.strictly_local else 1
+        for centres in np.array_split(np.arange(len(frame["pos"])), parts):
             chosen = np.isin(frame["edge_index"][0], centres)
             edges = {"edge_index": frame["edge_index"][:, chosen], "edge_cell_shift": frame["edge_cell_shift"][chosen]}
             forces += backend.inference(model, self.tensors(frame | edges))().detach()

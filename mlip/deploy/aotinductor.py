@@ -14,6 +14,7 @@ from torch._inductor.package.package import package_aoti
 
 from mlip.deploy.targets import Target
 from mlip.deploy.tracing import Program, trace
+from mlip.torch_versions import module_without_guards
 
 _PT_GNU_STACK = 0x6474E551
 _EXECUTABLE = 1
@@ -26,11 +27,13 @@ class CompilerSettings(NamedTuple):
         metadata: strings to store with each.
         threads: threads that the CPU code will run with; code for one thread has no parallel regions.
         configs: further settings of the compiler.
+        table_tolerance: of the tables for the two-body part, see tabulate.py.
     """
 
     metadata: dict[str, str]
     threads: int
     configs: dict[str, Any]
+    table_tolerance: float | None = None
 
 
 def compile_program(program: Program, settings: CompilerSettings) -> list[str]:
@@ -46,7 +49,7 @@ def compile_program(program: Program, settings: CompilerSettings) -> list[str]:
     torch.set_num_threads(settings.threads)
     try:
         exported = torch.export.export(trace(program, fusible=True), example, dynamic_shapes=shapes, strict=False)
-        module: Any = exported.module(check_guards=False)
+        module: Any = module_without_guards(exported)
         files: Any = torch._inductor.aot_compile(module, example, options=configs)
     finally:
         torch.set_num_threads(previous_threads)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch._inductor.constant_folding import constant_fold
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -72,5 +73,6 @@ def trace(program: Program, *, fusible: bool) -> GraphModule:
             program.function, tracing_mode="symbolic", _allow_non_fake_inputs=True, _error_on_data_dependent_ops=False
         )(*program.example)
     graph_module.graph.eliminate_dead_code()
+    constant_fold(graph_module)  # products of weights alone
     graph_module.recompile()
     return graph_module

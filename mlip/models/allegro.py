@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from mlip.graph import Graph
 from mlip.models.edges import Edges
 from mlip.nn.coupling import CouplingTable, natural_irreps
-from mlip.nn.kernels.centre_product import centre_product
-from mlip.nn.kernels.environment import environment, weighted_harmonics
-from mlip.nn.mlp import ScalarMLP
+from mlip.nn.kernels.centre_product import atom_product, centre_scalars
+from mlip.nn.kernels.environment import environment
+from mlip.nn.mlp import ScalarMLP, apply_chain
 from mlip.nn.neighbour_norm import NeighbourNorm
 from mlip.nn.spherical_harmonics import spherical_harmonics
+from mlip.nn.tiles import EdgeTiles
+from mlip.nn.two_body_table import TwoBodyTable
 
 
 def coupling_tables(l_max: int, num_layers: int, *, parity: bool) -> list[CouplingTable]:
@@ -65,14 +67,21 @@ class CentreProduct(nn.Module):
         self.register_buffer("dense", table.dense().to(weights.dtype), persistent=False)
         self.dense: Tensor
 
-    def forward(self, features: Tensor, env: Tensor, edges: Edges) -> Tensor:
-        """(tiles, height, dim left, U), (N, dim right, U) -> (tiles, height, dim out, U)."""
+    def forward(self, env: Tensor, vectors: Tensor | None) -> Tensor:
+        """Vectors behind the product -> vectors in front of it: (N, dim right, U), (N, dim out, U) -> (N, dim left, U).
+
+        None stands for the unit vector of the scalar.
+        """
         weights = self.weights.expand(-1, self.channels)
-        return centre_product(features, env, weights, self.dense, self.nonzeros, edges.tiles)
+        return atom_product(env, vectors, weights, self.dense, self.nonzeros)
 
 
 class Allegro(nn.Module):
     """Atomic energies, before scale and shift, of the Allegro architecture.
+
+    Sums and products are done in the order that takes the least work, see nn/kernels: tensor products and what is
+    linear behind a sum over neighbours are done once per atom, and linear layers that follow each other are one matrix.
+    So per edge there remain a two-body part, two sums over harmonics for each layer, and narrow networks.
 
     Args:
         type_names: names of the atom types.
@@ -134,30 +143,94 @@ class Allegro(nn.Module):
         )
         self.readout = mlp(scalars * (num_layers + 1), readout_mlp, 1)
         self.neighbour_norm = NeighbourNorm(avg_num_neighbors, type_names)
+        self.two_body_table: TwoBodyTable | None = None  # set where files are made, see mlip.deploy.tabulate
 
     def forward(self, edges: Edges, graph: Graph) -> Tensor:
         """Energies before scale and shift: (N, 1) in the weights' dtype."""
-        tiles, atom_types = edges.tiles, graph.atom_types
-        embedding = self.scalar_embed(self.radial_chemical_embed(edges.u, atom_types, tiles))
-        harmonics = edges.mask(spherical_harmonics(edges.vectors, self.l_max).to(embedding.dtype))
+        tiles, types = edges.tiles, graph.atom_types
+        hidden, linear = self.two_body(edges.u, types, tiles)
+        tensor_weights, *inputs = linear.split(self._linear_widths(), dim=-1)
+        tensor_weights = tensor_weights.unflatten(-1, (self.l_max + 1, self.channels))
+        harmonics = edges.mask(spherical_harmonics(edges.vectors, self.l_max).to(linear.dtype))
 
-        initial = self.tensor_embed(embedding).unflatten(-1, (self.l_max + 1, self.channels))
-        features = weighted_harmonics(initial, harmonics, self.l_max)
-        latent = self.first_projection(embedding)
-        scalars = []
-        for product, mix in zip(self.products, self.latents, strict=True):
-            scalar, weights = latent.split([self.num_scalars, latent.shape[-1] - self.num_scalars], dim=-1)
-            scalars.append(scalar)
-            env = environment(self._env_weights(weights), harmonics, self.l_max, tiles)
-            features = product(features, self.neighbour_norm(env, atom_types), edges)
-            latent = mix(torch.cat([*scalars, features[..., 0, :]], dim=-1))
-        scalars.append(latent)
+        env_matrix = self._two_body_matrices()[1]
+        environments: list[Tensor] = []
+        for index, mix in enumerate(self._latents):
+            env = environment(hidden, harmonics, self._by_order(env_matrix), self.l_max, tiles)
+            environments.append(self.neighbour_norm(env, types))
+            vectors = self.products[index](environments[index], None)
+            for earlier in reversed(range(index)):
+                vectors = self.products[earlier](environments[earlier], vectors)
+            scalars = centre_scalars(tensor_weights, harmonics, vectors, self.l_max, tiles)
+            hidden = mix.last_hidden(inputs[index] + scalars @ mix.matrices()[0][-self.channels :])
 
-        edge_energy = edges.mask(self.readout(torch.cat(scalars, dim=-1)))
-        atomic_energy = self.neighbour_norm(tiles.sum_to_centres(edge_energy), atom_types)
+            # its scalars enter the networks behind it, which start with linear layers
+            last = mix.last_matrix()
+            last = torch.eye(hidden.shape[-1], dtype=hidden.dtype, device=hidden.device) if last is None else last
+            later = [network.matrices()[0][self._rows_of(index + 1)] for network in self._networks_behind(index)]
+            added = apply_chain(hidden, last[:, : self.num_scalars], torch.cat(later, dim=1))
+            parts = added.split([matrix.shape[1] for matrix in later], dim=-1)
+            inputs[index + 1 :] = [sum_ + part for sum_, part in zip(inputs[index + 1 :], parts, strict=True)]
+            env_matrix = last[:, self.num_scalars :]
+
+        edge_energy = edges.mask(self.readout.behind_first(inputs[-1]))
+        atomic_energy = self.neighbour_norm(tiles.sum_to_centres(edge_energy), types)
         return atomic_energy * math.sqrt(0.5)  # every pair is counted from both ends
 
-    def _env_weights(self, flat: Tensor) -> Tensor:
-        """(..., orders * U) -> (..., l_max + 1, U)."""
-        weights = flat.unflatten(-1, (self.weights_per_channel, self.channels))
-        return weights.expand(*weights.shape[:-2], self.l_max + 1, self.channels)
+    def two_body(self, u: Tensor, atom_types: Tensor, tiles: EdgeTiles) -> tuple[Tensor, Tensor]:
+        """All that depends on an edge's length and types alone, in the weights' dtype.
+
+        Args:
+            u: (tiles, height) float64.
+            atom_types: (N,).
+            tiles: layout of the edges.
+
+        Returns:
+            (tiles, height, H), what the weights of the first environment are linear in, and (tiles, height, F), linear
+            in it: weights of the initial tensor features, and shares in the inputs of the networks, of their first
+            hidden layer before the nonlinearity.
+        """
+        matrix, table = self._two_body_matrices()[0], self.two_body_table
+        found = self.two_body_hidden(u, atom_types, tiles) if table is None else table(u, atom_types, tiles)
+        hidden = found[..., : len(matrix)]
+        # a table has either all or only the hidden layer
+        return hidden, hidden @ matrix if found.shape[-1] == len(matrix) else found[..., len(matrix) :]
+
+    def two_body_hidden(self, u: Tensor, atom_types: Tensor, tiles: EdgeTiles) -> Tensor:
+        """The first part of :meth:`two_body`, by the network."""
+        embedding = self.radial_chemical_embed(u, atom_types, tiles)
+        hidden = self.scalar_embed.last_hidden(embedding @ self.scalar_embed.matrices()[0])
+        last = self.scalar_embed.last_matrix()
+        return hidden if last is None or len(last) <= self.num_scalars else hidden @ last
+
+    def _two_body_matrices(self) -> tuple[Tensor, Tensor]:
+        """From the first part of :meth:`two_body` to the second, and to the weights of the first environment."""
+        projection = self.first_projection.matrices()[0]
+        scalars, env_weights = projection[:, : self.num_scalars], projection[:, self.num_scalars :]
+        networks = [network.matrices()[0][self._rows_of(0)] for network in self._networks_behind(-1)]
+        matrix = torch.cat([self.tensor_embed.matrices()[0], scalars @ torch.cat(networks, dim=1)], dim=1)
+        last = self.scalar_embed.last_matrix()
+        if last is None or len(last) > self.num_scalars:
+            return matrix, env_weights
+        return last @ matrix, last @ env_weights
+
+    def _linear_widths(self) -> list[int]:
+        """Of the pieces of the second part of :meth:`two_body`."""
+        networks = [network.matrices()[0].shape[1] for network in self._networks_behind(-1)]
+        return [self.channels * (self.l_max + 1), *networks]
+
+    @property
+    def _latents(self) -> list[ScalarMLP]:
+        return [mix for mix in self.latents if isinstance(mix, ScalarMLP)]
+
+    def _networks_behind(self, index: int) -> list[ScalarMLP]:
+        """The latent networks after that one, and the readout."""
+        return [*self._latents[index + 1 :], self.readout]
+
+    def _rows_of(self, block: int) -> slice:
+        """Rows of a network's first matrix that belong to that block of scalars."""
+        return slice(block * self.num_scalars, (block + 1) * self.num_scalars)
+
+    def _by_order(self, flat: Tensor) -> Tensor:
+        """(H, orders * U) -> (H, orders, U)."""
+        return flat.unflatten(-1, (self.weights_per_channel, self.channels))

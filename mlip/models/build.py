@@ -13,6 +13,7 @@ from torch import nn
 
 from mlip.cutoffs import PerEdgeTypeCutoff, cutoff_matrix
 from mlip.models.allegro import Allegro
+from mlip.models.irreps_config import BY_IRREPS
 from mlip.models.nequip import Category, NequIP
 from mlip.models.pair_potentials import ZBL, LennardJones, SimpleLennardJones
 from mlip.models.parameters import check_parameters
@@ -245,6 +246,9 @@ def build_model(config: Mapping[str, Any]) -> Potential:
     """
     parameters = {key: value for key, value in config.items() if key != "_target_"}
     name = str(config.get("_target_", "")).rpartition(".")[2]
+    if name in BY_IRREPS:
+        name, translate = BY_IRREPS[name]
+        parameters = translate(parameters)
     if name not in BUILDERS:
         raise ValueError(f"model._target_: unknown model {config.get('_target_')!r}; known are {', '.join(BUILDERS)}")
     builder = BUILDERS[name]

@@ -31,10 +31,12 @@ from mlip.nn.equivariant import (
 )
 from mlip.nn.gate import EVEN, ODD, Gate, NormActivation
 from mlip.nn.kernels.convolution import PathTable, convolve
+from mlip.nn.kernels.external import ExternalConvolution
 from mlip.nn.mlp import ScalarMLP
 from mlip.nn.neighbour_norm import NeighbourNorm
 from mlip.nn.radial import BesselBasis, polynomial_cutoff
 from mlip.nn.spherical_harmonics import spherical_harmonics
+from mlip.nn.two_body_table import TwoBodyTable
 
 SCALAR = o3.Irrep("0e")
 Exchange = Callable[[Tensor], Tensor]
@@ -117,7 +119,7 @@ class Interaction(nn.Module):
         else:
             self.nonlinearity = NormActivation(result, options.scalar_activations[EVEN])
         mixed = self.nonlinearity.channels_in
-        self.residual = residual and list(result.items()) == list(channels_in.items())
+        self.residual = residual and list(self.nonlinearity.channels_out.items()) == list(channels_in.items())
 
         self.tables: list[PathTable] = []
         for irrep in channels_in:
@@ -133,6 +135,8 @@ class Interaction(nn.Module):
         self.columns = [table.path_of_component() for table in self.tables]
         self.nonzeros = [table.nonzeros() for table in self.tables]
         self.muls = [channels_in[table.irrep] for table in self.tables]
+        # kernels of other packages instead of ours, see mlip.deploy.acceleration
+        self.external: list[ExternalConvolution | None] = [None] * len(self.tables)
         for index, table in enumerate(self.tables):
             dense = table.dense().to(torch.get_default_dtype())
             self.register_buffer(f"coupling_{index}", dense, persistent=False)
@@ -145,6 +149,7 @@ class Interaction(nn.Module):
         self.self_connection = SelfConnection(channels_in, mixed, options.num_attributes) if self_connection else None
         self.neighbour_norm = neighbour_norm
         self.channels_out = self.nonlinearity.channels_out
+        self.two_body_table: TwoBodyTable | None = None  # set where files are made, see mlip.deploy.tabulate
 
     def forward(self, features: Features, inputs: LayerInputs) -> Features:
         """Features of the atoms -> features of the atoms, ``channels_in`` -> ``channels_out``.
@@ -155,7 +160,8 @@ class Interaction(nn.Module):
         """
         attributes, radial, harmonics, edges, types = inputs
         mixed = {k: self.neighbour_norm(block, types) for k, block in self.linear_in(features).items()}
-        weights = self.radial_mlp(radial)
+        looked_up = self.two_body_table
+        weights = self.radial_mlp(radial) if looked_up is None else looked_up(edges.u, types, edges.tiles)
         convolved: list[Tensor] = []
         start = 0
         for index, (table, mul) in enumerate(zip(self.tables, self.muls, strict=True)):
@@ -163,6 +169,10 @@ class Interaction(nn.Module):
             columns = weights[..., start : start + count * mul].unflatten(-1, (count, mul))
             start += count * mul
             coupling = getattr(self, f"coupling_{index}")
+            external = self.external[index]
+            if count and external is not None and external.takes(columns.device):
+                convolved.append(external.run(mixed[table.irrep], harmonics, columns, edges.tiles))
+                continue
             convolved.append(
                 convolve(
                     mixed[table.irrep],
@@ -305,10 +315,11 @@ class NequIP(nn.Module):
     @property
     def layer_widths(self) -> list[int]:
         """Numbers per atom that pass from one layer to the next: D_1 ... D_{L-1}."""
-        return [features_width(layer.channels_out) for layer in self._interactions[:-1]]
+        return [features_width(layer.channels_out) for layer in self.interactions[:-1]]
 
     @property
-    def _interactions(self) -> list[Interaction]:
+    def interactions(self) -> list[Interaction]:
+        """The layers."""
         return [layer for layer in self.layers if isinstance(layer, Interaction)]
 
     def forward(self, edges: Edges, graph: Graph, exchange: Exchange | None = None) -> Tensor:
@@ -326,9 +337,9 @@ class NequIP(nn.Module):
         """
         inputs = self.layer_inputs(edges, graph)
         features: Features = {SCALAR: inputs.attributes.unsqueeze(1)}
-        for index, layer in enumerate(self._interactions):
+        for index, layer in enumerate(self.interactions):
             if index and exchange is not None:
-                channels = self._interactions[index - 1].channels_out
+                channels = self.interactions[index - 1].channels_out
                 features = unflatten_features(exchange(flatten_features(features, channels)), channels)
             features = layer(features, inputs)
         return self._read_out(features)
@@ -346,8 +357,8 @@ class NequIP(nn.Module):
         """
         features: Features = {SCALAR: inputs.attributes.unsqueeze(1)}
         if flat is not None:
-            features = unflatten_features(flat, self._interactions[index - 1].channels_out)
-        layer = self._interactions[index]
+            features = unflatten_features(flat, self.interactions[index - 1].channels_out)
+        layer = self.interactions[index]
         features = layer(features, inputs)
         last = index == self.num_layers - 1
         return self._read_out(features) if last else flatten_features(features, layer.channels_out)
@@ -356,10 +367,14 @@ class NequIP(nn.Module):
         """What all layers need beside the features."""
         attributes = self._attributes(graph)
         dtype = attributes.dtype
-        envelope = polynomial_cutoff(edges.u, self.cutoff_p).to(dtype).unsqueeze(-1)
-        radial = self.basis(edges.u).to(dtype) * envelope * self.radial_scale
         harmonics = edges.mask(spherical_harmonics(edges.vectors, self.l_max).to(dtype))
-        return LayerInputs(attributes, radial, harmonics, edges, graph.atom_types)
+        return LayerInputs(attributes, self.radial(edges.u), harmonics, edges, graph.atom_types)
+
+    def radial(self, u: Tensor) -> Tensor:
+        """What the radial networks start from: (...,) float64 -> (..., num_bessels) in the weights' dtype."""
+        dtype = self.type_embedding.weight.dtype
+        envelope = polynomial_cutoff(u, self.cutoff_p).to(dtype).unsqueeze(-1)
+        return self.basis(u).to(dtype) * envelope * self.radial_scale
 
     def _read_out(self, features: Features) -> Tensor:
         energy: Tensor = self.readout(features[SCALAR].squeeze(1))

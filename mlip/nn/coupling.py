@@ -26,6 +26,11 @@ def component_slices(irreps: Sequence[o3.Irrep]) -> list[slice]:
     return [slice(start, end) for start, end in pairwise(ends)]
 
 
+def split_orders(components: Tensor, l_max: int, dim: int) -> tuple[Tensor, ...]:
+    """Components of the natural irreps, one piece for each order l."""
+    return components.split([2 * order + 1 for order in range(l_max + 1)], dim=dim)
+
+
 def coupling_coefficients(left: o3.Irrep, right: o3.Irrep, out: o3.Irrep) -> Tensor:
     """Wigner 3j symbols scaled by sqrt(2 l_out + 1): (dim left, dim right, dim out), float64."""
     return o3.wigner_3j(left.l, right.l, out.l, dtype=torch.float64) * math.sqrt(out.dim)

@@ -69,10 +69,49 @@ class ScalarMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., widths[0]) -> (..., widths[-1])."""
+        matrices = self.matrices()
+        return self.behind_first(x @ matrices[0])
+
+    def matrices(self) -> list[Tensor]:
+        """The scaled weights, (fan in, fan out) each; a single one where there is no nonlinearity."""
         if self.nonlinearity is None:
             product = torch.linalg.multi_dot(list(self.weights)) if len(self.weights) > 1 else self.weights[0]
-            return x @ (product * math.prod(self.alphas))
-        act = NONLINEARITIES[self.nonlinearity]
-        for layer, (weight, alpha) in enumerate(zip(self.weights, self.alphas, strict=True)):
-            x = (act(x) if layer else x) @ (weight * alpha)
-        return x
+            return [product * math.prod(self.alphas)]
+        return [weight * alpha for weight, alpha in zip(self.weights, self.alphas, strict=True)]
+
+    def behind_first(self, first: Tensor) -> Tensor:
+        """The output, from the product of the input with the first matrix."""
+        matrices = self.matrices()
+        return first if len(matrices) == 1 else self.last_hidden(first) @ matrices[-1]
+
+    def last_hidden(self, first: Tensor) -> Tensor:
+        """What the last matrix is applied to, from the product of the input with the first matrix.
+
+        With a single matrix, ``first`` itself: the output, to which nothing more is applied.
+        """
+        matrices = self.matrices()
+        if len(matrices) == 1:
+            return first
+        act = NONLINEARITIES[str(self.nonlinearity)]
+        for matrix in matrices[1:-1]:
+            first = act(first) @ matrix
+        return act(first)
+
+    def last_matrix(self) -> Tensor | None:
+        """The matrix behind :meth:`last_hidden`; None where there is a single one."""
+        matrices = self.matrices()
+        return matrices[-1] if len(matrices) > 1 else None
+
+
+def apply_chain(x: Tensor, first: Tensor | None, second: Tensor) -> Tensor:
+    """``x @ first @ second``, in the order that takes fewer multiplications for many rows of ``x``.
+
+    Args:
+        x: (..., A).
+        first: (A, B); None for the identity.
+        second: (B, C).
+    """
+    if first is None:
+        return x @ second
+    (a, b), c = first.shape, second.shape[1]
+    return x @ (first @ second) if a * c <= b * (a + c) else (x @ first) @ second

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlip.torch_versions import known_size
+
 
 def tile_height(num_edges: int, num_atoms: int) -> int:
     """Slots per tile: as many as an atom has edges on average, so that few slots stay empty, between 4 and 16.
@@ -68,7 +70,7 @@ class EdgeTiles:
         if exact:
             # at least two, so that compilers need no code for the sizes 0 and 1; more tiles are more padding
             num_tiles: Any = tile_end[-1].clamp(min=2).item()
-            torch._check(num_tiles >= 2)
+            known_size(num_tiles, at_least=2)
         else:
             num_tiles = num_edges // height + num_atoms
 

@@ -1,43 +1,38 @@
-"""Sum over neighbours of weighted spherical harmonics: the environment of each atom."""
+"""The environment of each atom: a sum over its neighbours of harmonics times numbers of the edge.
+
+    env[n, lm, u] = sum_{e of n} Y[e, lm] w[e, l, u],   w[e, l, u] = sum_h x[e, h] W[h, l, u]
+
+The weights w are linear in the numbers x that a network has in its last hidden layer, so the sum over neighbours is
+taken of Y x, and the matrix W is applied to atoms instead of edges.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from mlip.nn.kernels import is_fusible
+from mlip.nn.coupling import split_orders
 from mlip.nn.tiles import EdgeTiles
 
 
-def weighted_harmonics(weights: Tensor, harmonics: Tensor, l_max: int) -> Tensor:
-    """``V[e, lm, u] = w[e, l, u] Y[e, lm]``: weights (..., l_max + 1, U), harmonics (..., D) -> (..., D, U)."""
-    blocks = [
-        weight.unsqueeze(-2) * block.unsqueeze(-1)
-        for weight, block in zip(weights.unbind(-2), _by_order(harmonics, l_max), strict=True)
-    ]
-    return torch.cat(blocks, dim=-2)
-
-
-def _by_order(harmonics: Tensor, l_max: int) -> tuple[Tensor, ...]:
-    return harmonics.split([2 * order + 1 for order in range(l_max + 1)], dim=-1)
-
-
-def environment(weights: Tensor, harmonics: Tensor, l_max: int, tiles: EdgeTiles) -> Tensor:
-    """Weighted harmonics summed over the neighbours of each atom.
+def environment(edge_values: Tensor, harmonics: Tensor, weights: Tensor, l_max: int, tiles: EdgeTiles) -> Tensor:
+    """Weighted harmonics summed over the neighbours of each atom, with weights linear in numbers of the edges.
 
     Args:
-        weights: (tiles, height, l_max + 1, U).
-        harmonics: (tiles, height, D), zero in padding.
-        l_max: highest order of the harmonics, D = (l_max + 1)^2.
+        edge_values: (tiles, height, H).
+        harmonics: (tiles, height, D), D = (l_max + 1)^2, zero in padding.
+        weights: (H, l_max + 1, U), or (H, 1, U) for the same at all orders.
+        l_max: highest order of the harmonics.
         tiles: layout of the edges.
 
     Returns:
         (N, D, U).
     """
-    if is_fusible():  # a reduction that the compiler fuses with what makes the weights
-        return tiles.sum_to_centres(weighted_harmonics(weights, harmonics, l_max))
-    blocks = [
-        torch.bmm(block.transpose(1, 2), weight)
-        for weight, block in zip(weights.unbind(2), _by_order(harmonics, l_max), strict=True)
+    sums = tiles.sum_tiles(torch.bmm(harmonics.transpose(1, 2), edge_values))
+    blocks = (sums,) if weights.shape[1] == 1 else split_orders(sums, l_max, 1)
+    # one product for all atoms, which a batch of products with the same matrix would not be
+    mixed = [
+        (block.flatten(0, 1) @ matrix).unflatten(0, block.shape[:2])
+        for block, matrix in zip(blocks, weights.unbind(1), strict=True)
     ]
-    return tiles.sum_tiles(torch.cat(blocks, dim=1))
+    return torch.cat(mixed, dim=1)
