@@ -11,14 +11,27 @@ from importlib.util import find_spec
 # name -> (module with main(args), one line of help). The module is imported when its command is called, so that
 # `mlip --help` is instant; one that is not installed is left out of the list.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("mlip.cli.train", "train a potential from a config (nequip-train)"),
+    "compile": ("mlip.cli.compile", "make a file for LAMMPS, ASE or torch-sim of a model (nequip-compile)"),
+    "relax": ("mlip.cli.relax", "relax a structure with a model"),
+    "md": ("mlip.cli.md", "run molecular dynamics of a structure with a model"),
+    "check": ("mlip.cli.check", "look for mistakes in a config, a model file or data files"),
     "data": ("mlip.cli.data", "convert and check data files"),
     "config": ("mlip.cli.config", "explain and check training configs"),
     "package": ("mlip.cli.package", "make packages of models, look into them and change them (nequip-package)"),
     "import": ("mlip.cli.import_", "convert checkpoints and packages of the NequIP framework"),
     "export-reference": ("mlip.cli.export_reference", "write a model file for the NequIP framework's calculator"),
     "doctor": ("mlip.cli.doctor", "check that Python, torch, MPI, GPU libraries and LAMMPS belong together"),
+    "job": ("mlip.cli.job", "job scripts for clusters: Frontier, Perlmutter, LUMI, any with Slurm"),
+    "report": ("mlip.cli.report", "the errors, learning curves and worst frames of a training run on one page"),
+    "plot": ("mlip.cli.plot", "figures of models and simulations: dimers, equation of state, parity, rdf, drift"),
     "stack": ("mlip.cli.stack", "versions that fit each other, and images made of them"),
+    "completion": ("mlip.cli.completion", "let the shell complete these commands"),
 }
+EXIT_CODES = """\
+exit status: 0 done; 1 a file, config or model cannot be used, and a sentence says why; 2 wrong options;
+3 the work ended without what was asked (a relaxation that did not converge); 130 interrupted
+"""
 
 
 def available() -> dict[str, tuple[str, str]]:
@@ -35,12 +48,12 @@ def usage() -> str:
         [
             "usage: mlip COMMAND ...",
             "",
-            "Commands around training, in addition to nequip-train and nequip-compile:",
+            "Machine-learned interatomic potentials: train, compile, run, look.",
             "",
             *lines,
             "",
-            "mlip COMMAND --help says more.",
-            "",
+            "mlip COMMAND --help says more; mlip completion bash|zsh|fish is for the tab key.",
+            EXIT_CODES,
         ]
     )
 

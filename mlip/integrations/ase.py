@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,15 +13,20 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from mlip.data.neighborlist import neighbor_list
-from mlip.deploy.load import CompiledModel, ModelFileError, load_compiled
+from mlip.deploy.load import CompiledModel, load_compiled
 from mlip.deploy.targets import TARGETS
+from mlip.integrations.skin import SkinNeighborList
+from mlip.integrations.species import SpeciesMap, edge_cutoffs, type_of_species, types_of
 
-SpeciesMap = Mapping[str, str] | bool | None
+_LOADING = threading.Lock()  # torch loads code and settings of the process; one at a time
 
 
 class NequIPCalculator(Calculator):  # type: ignore[misc]  # ASE has no type information
     """Energies, forces and stress of a compiled model.
+
+    Results are kept until the structure changes; initial charges and magnetic moments do not count as a change, since
+    models do not look at them. The neighbour list is reused while no atom has moved far, which changes no bit of the
+    results. A calculator belongs to one thread; several may be made and used in several threads.
 
     Args:
         model: a model compiled for the target ``ase``.
@@ -29,11 +34,15 @@ class NequIPCalculator(Calculator):  # type: ignore[misc]  # ASE has no type inf
             their symbol; None for the same with a warning.
         energy_units_to_eV: the model's energy unit in eV.
         length_units_to_A: the model's length unit in Å.
-        neighborlist_backend: matscipy, ase or vesin.
+        neighborlist_backend: matscipy, ase, vesin or alchemiops.
+        neighborlist_backend_kwargs: passed to it.
+        skin: how much farther than the cutoff radius pairs are looked for, Å, so that the list serves for several steps
+            of a dynamics; 0 for a new list each time.
         **kwargs: passed to ASE's ``Calculator``.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "energies", "free_energy", "forces", "stress"]
+    ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
 
     def __init__(
         self,
@@ -43,14 +52,18 @@ class NequIPCalculator(Calculator):  # type: ignore[misc]  # ASE has no type inf
         energy_units_to_eV: float = 1.0,
         length_units_to_A: float = 1.0,
         neighborlist_backend: str = "matscipy",
+        neighborlist_backend_kwargs: Mapping[str, Any] | None = None,
+        skin: float = 0.5,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.model = model
         self.energy_unit, self.length_unit = float(energy_units_to_eV), float(length_units_to_A)
-        self.neighborlist_backend = neighborlist_backend
-        self.type_of_species = _type_of_species(chemical_species_to_atom_type_map, model.metadata.type_names)
-        self._cutoffs = _edge_cutoffs(model)
+        self.type_of_species = type_of_species(chemical_species_to_atom_type_map, model.metadata.type_names)
+        self.neighbors = SkinNeighborList(
+            model.metadata.r_max, skin / self.length_unit, neighborlist_backend, neighborlist_backend_kwargs
+        )
+        self._cutoffs = edge_cutoffs(model.metadata)
 
     @classmethod
     def from_compiled_model(
@@ -71,7 +84,10 @@ class NequIPCalculator(Calculator):  # type: ignore[misc]  # ASE has no type inf
         Raises:
             ModelFileError: the file cannot be used; the message says why and what to do.
         """
-        model = load_compiled(compile_path, device, gives=TARGETS["ase"].inputs, needs=("total_energy", "forces"))
+        with _LOADING:
+            model = load_compiled(
+                compile_path, str(device), gives=TARGETS["ase"].inputs, needs=("total_energy", "forces")
+            )
         return cls(model, chemical_species_to_atom_type_map, **kwargs)
 
     def calculate(
@@ -84,9 +100,13 @@ class NequIPCalculator(Calculator):  # type: ignore[misc]  # ASE has no type inf
 
         Raises:
             ModelFileError: an element the model does not know.
-            PropertyNotImplementedError: stress of a structure without a periodic cell.
+            DataError: positions that are not finite, or a periodic direction without a lattice vector.
+            PropertyNotImplementedError: stress of a structure without a cell, or a property the file does not give.
         """
         super().calculate(atoms, properties, system_changes)
+        has_cell = self.atoms.cell.rank == 3
+        if "stress" in properties and not has_cell:
+            raise PropertyNotImplementedError("there is no stress without a cell of three lattice vectors")
         outputs = self.model(self._inputs(self.atoms))
         energy = float(outputs["total_energy"].sum()) * self.energy_unit
         self.results = {
@@ -96,26 +116,22 @@ class NequIPCalculator(Calculator):  # type: ignore[misc]  # ASE has no type inf
         }
         if "atomic_energy" in outputs:
             self.results["energies"] = outputs["atomic_energy"].flatten().cpu().numpy() * self.energy_unit
-        if "stress" in outputs and self.atoms.cell.rank == 3:
+        if "stress" in outputs and has_cell:
             stress = outputs["stress"].view(3, 3).cpu().numpy() * (self.energy_unit / self.length_unit**3)
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
-        elif "stress" in properties:
-            raise PropertyNotImplementedError("there is no stress without a cell of three lattice vectors")
+        missing = [name for name in properties if name not in self.results]
+        if missing:
+            raise PropertyNotImplementedError(
+                f"the compiled model does not give {missing[0]}: compile it again with --target ase"
+            )
 
     def _inputs(self, atoms: Atoms) -> dict[str, torch.Tensor]:
-        unknown = sorted(set(atoms.get_chemical_symbols()) - set(self.type_of_species))
-        if unknown:
-            raise ModelFileError(
-                f"the model has no type for {', '.join(unknown)}; it knows {', '.join(self.type_of_species)}"
-            )
-        types = np.array([self.type_of_species[symbol] for symbol in atoms.get_chemical_symbols()], dtype=np.int64)
+        types = types_of(atoms.numbers, self.type_of_species)
         pos = atoms.get_positions() / self.length_unit
         cell = np.asarray(atoms.get_cell()) / self.length_unit
-        edge_index, shift = neighbor_list(pos, self.model.metadata.r_max, cell, atoms.pbc, self.neighborlist_backend)
+        edge_index, shift, vectors = self.neighbors.edges(pos, cell, atoms.pbc)
         if self._cutoffs is not None:
-            centre, neighbour = edge_index
-            vectors = pos[neighbour] - pos[centre] + shift @ cell
-            kept = np.linalg.norm(vectors, axis=1) < self._cutoffs[types[centre], types[neighbour]]
+            kept = np.linalg.norm(vectors, axis=1) < self._cutoffs[types[edge_index[0]], types[edge_index[1]]]
             edge_index, shift = edge_index[:, kept], shift[kept]
         return {
             "pos": torch.from_numpy(pos),
@@ -124,25 +140,3 @@ class NequIPCalculator(Calculator):  # type: ignore[misc]  # ASE has no type inf
             "cell": torch.from_numpy(cell).unsqueeze(0),
             "edge_cell_shift": torch.from_numpy(shift.astype(np.float64)),
         }
-
-
-def _type_of_species(mapping: SpeciesMap, type_names: list[str]) -> dict[str, int]:
-    if mapping is None or mapping is False:
-        warnings.warn(
-            f"the model's types {type_names} are taken for chemical symbols; "
-            "say chemical_species_to_atom_type_map=True if they are, or give a dictionary {symbol: type}",
-            stacklevel=4,
-        )
-    if mapping is None or isinstance(mapping, bool):
-        return {name: index for index, name in enumerate(type_names)}
-    if not isinstance(mapping, Mapping):
-        raise ModelFileError(f"chemical_species_to_atom_type_map must be True or a dictionary, got {mapping!r}")
-    unknown = [name for name in mapping.values() if name not in type_names]
-    if unknown:
-        raise ModelFileError(f"the model has no type {unknown[0]!r}; it has {', '.join(type_names)}")
-    return {species: type_names.index(name) for species, name in mapping.items()}
-
-
-def _edge_cutoffs(model: CompiledModel) -> np.ndarray[Any, Any] | None:
-    cutoffs, count = model.metadata.per_edge_type_cutoff, len(model.metadata.type_names)
-    return np.array(cutoffs).reshape(count, count) if cutoffs else None

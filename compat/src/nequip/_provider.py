@@ -69,5 +69,6 @@ def module_of(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and not name.startswith(error.name):
-            raise ImportError(f"{name} needs {error.name}: install it (pip install {error.name})") from error
+            own = str(error) if error.__cause__ is not None else ""  # of a module of mlip that knows what to install
+            raise ImportError(own or f"{name} needs {error.name}: install it (pip install {error.name})") from error
         raise ImportError(f"this version of mlip has no {name}: update mlip") from error

@@ -22,7 +22,6 @@ class NequIPCalculator(Calculator):
         device: str = "cpu",
         chemical_species_to_atom_type_map: SpeciesMap = None,
         chemical_symbols: Sequence[str] | Mapping[str, str] | None = None,
-        neighborlist_backend_kwargs: Mapping[str, Any] | None = None,  # noqa: ARG003 - as there
         **kwargs: Any,
     ) -> NequIPCalculator:
         """A calculator from a compiled model.
@@ -32,7 +31,6 @@ class NequIPCalculator(Calculator):
             device: the device it was compiled for.
             chemical_species_to_atom_type_map: the model's type of each chemical symbol, or True for the same names.
             chemical_symbols: the same in the API of 2025: a symbol for each type in order, or {symbol: type}.
-            neighborlist_backend_kwargs: not needed by mlip's neighbour lists.
             **kwargs: see :class:`mlip.integrations.ase.NequIPCalculator`.
         """
         made: NequIPCalculator = super().from_compiled_model(  # type: ignore[assignment]
@@ -59,25 +57,11 @@ class NequIPCalculator(Calculator):
         """A calculator that runs the potential of a checkpoint or package itself, for tests: slower than compiled."""
         import torch
 
-        from mlip.deploy.load import CompiledModel
-        from mlip.deploy.metadata import ModelMetadata
-        from mlip.deploy.model_source import load_model
-        from mlip.deploy.targets import TARGETS
-        from mlip.graph import Graph
+        from mlip.integrations.open_calculator import eager_model
 
         torch.backends.cuda.matmul.allow_tf32 = allow_tf32
-        potential = load_model(model_path, model_name).to(device)
-        metadata = ModelMetadata.of(
-            potential, TARGETS["ase"], str(device), allow_tf32=allow_tf32, threads=0, source=Path(model_path).name
-        )
-
-        def run(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            fields: dict[str, Any] = dict(inputs)
-            return dict(potential(Graph(**fields), derivatives=True).tensors())
-
-        model = CompiledModel(metadata, torch.device(device), run)
-        mapping = chemical_species_to_atom_type_map
-        return cls(model, mapping, neighborlist_backend=neighborlist_backend, **kwargs)
+        model = eager_model(model_path, str(device), model_name, allow_tf32=allow_tf32)
+        return cls(model, chemical_species_to_atom_type_map, neighborlist_backend=neighborlist_backend, **kwargs)
 
 
 def _by_symbol(symbols: Sequence[str] | Mapping[str, str], type_names: Sequence[str]) -> Mapping[str, str]:
