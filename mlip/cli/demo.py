@@ -135,7 +135,7 @@ def run_model(demo: Demo, model: DemoModel, folder: Path, steps: int) -> ModelRe
     from mlip.integrations.lammps_md import Dynamics
 
     calculator = NequIPCalculator.from_compiled_model(for_ase, chemical_species_to_atom_type_map=True)
-    parity = compare_with_labels(calculator, [demo.data / name for name in demo.test_files])
+    evaluation = compare_with_labels(calculator, [demo.data / name for name in demo.test_files])
     runs = {}
     for ensemble, ranks in [*(("nve", count) for count in model.ranks), ("nvt", model.ranks[-1])]:
         label = f"{ensemble}, {ranks} rank{'s' if ranks > 1 else ''}"
@@ -144,7 +144,7 @@ def run_model(demo: Demo, model: DemoModel, folder: Path, steps: int) -> ModelRe
         runs[label] = run_with_progress(demo.structure, settings, folder / f"{ensemble}-{ranks}", label)
     atoms = demo.structure.copy()
     atoms.calc = calculator
-    return ModelReport(model.config, parity, runs, atoms.get_potential_energy(), atoms.get_forces())
+    return ModelReport(model.config, evaluation, runs, atoms.get_potential_energy(), atoms.get_forces())
 
 
 def run_with_progress(atoms: Atoms, settings: Dynamics, folder: Path, label: str) -> Trajectory:

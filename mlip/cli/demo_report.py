@@ -4,41 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.calculators.calculator import Calculator
-from ase.io import iread
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
+from mlip.cli.progress import progress_bar
+from mlip.data.open_frames import open_frames
 from mlip.integrations.lammps_md import Trajectory
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Predictions beside labels.
-
-    Attributes:
-        energy: (frames, 2) label and prediction per atom, eV.
-        forces: (components, 2), eV/Å.
-    """
-
-    energy: Floats
-    forces: Floats
-
-    @staticmethod
-    def rmse(pairs: Floats) -> float:
-        """Root mean square of the difference."""
-        return float(np.sqrt(np.mean((pairs[:, 0] - pairs[:, 1]) ** 2)))
+from mlip.report.compare_labels import compare_labels
+from mlip.report.energy_drift import draw_drift
+from mlip.report.energy_log import EnergyLog
+from mlip.report.evaluation import Evaluation, joined
+from mlip.report.parity import parity_panel
+from mlip.report.quantities import ENERGY, FORCE
+from mlip.report.style import in_style, panels, save
 
 
 @dataclass(frozen=True)
@@ -47,37 +31,35 @@ class ModelReport:
 
     Attributes:
         name: of its config.
-        parity: against the test data.
+        evaluation: against the test data.
         runs: label -> LAMMPS run.
         ase_energy: of the starting structure in ASE, eV.
         ase_forces: (N, 3), eV/Å.
     """
 
     name: str
-    parity: Parity
+    evaluation: Evaluation
     runs: dict[str, Trajectory]
     ase_energy: float
-    ase_forces: Floats
+    ase_forces: NDArray[np.float64]
 
 
-def compare_with_labels(calculator: Calculator, files: Sequence[Path]) -> Parity:
+def compare_with_labels(calculator: Calculator, files: Sequence[Path]) -> Evaluation:
     """Predictions of all frames of the files beside their labels."""
-    energies, forces = [], []
-    frames = [atoms for file in files for atoms in iread(file)]
-    for labelled in track(frames, description="ASE on the test data"):
-        atoms = labelled.copy()
-        atoms.calc = calculator
-        count = len(atoms)
-        energies.append((labelled.get_potential_energy() / count, atoms.get_potential_energy() / count))
-        forces.append(np.stack([labelled.get_forces().ravel(), atoms.get_forces().ravel()], axis=1))
-    return Parity(np.array(energies), np.concatenate(forces))
+    found = []
+    with progress_bar() as progress:
+        for file in files:
+            frames = open_frames(file)
+            task = progress.add_task("ASE on the test data", total=len(frames))
+            found.append(compare_labels(calculator, frames, file.name, advance=partial(progress.advance, task)))
+    return joined(found)
 
 
 def print_table(reports: Sequence[ModelReport]) -> None:
     """Errors, then speed, drift, and agreement with ASE of each LAMMPS run."""
     errors = Table(title="Errors on the test data (RMSE)")
     errors.add_column("model")
-    for column in ("energy, meV/atom", "forces, meV/Å"):
+    for column in (f"energy, {ENERGY.error_unit}", f"forces, {FORCE.error_unit}"):
         errors.add_column(column, justify="right")
     runs = Table(title="LAMMPS; differences from ASE are those of the first frame")
     for column in ("model", "run"):
@@ -85,8 +67,8 @@ def print_table(reports: Sequence[ModelReport]) -> None:
     for column in ("ms/step", "drift\nmeV/atom/ps", "|ΔE|, eV", "max |ΔF|\neV/Å"):
         runs.add_column(column, justify="right")
     for report in reports:
-        energy, forces = Parity.rmse(report.parity.energy), Parity.rmse(report.parity.forces)
-        errors.add_row(report.name, f"{1e3 * energy:.2f}", f"{1e3 * forces:.1f}")
+        energy, forces = report.evaluation.energy.rmse, report.evaluation.all_forces().rmse
+        errors.add_row(report.name, ENERGY.number(energy), FORCE.number(forces))
         for label, run in report.runs.items():
             runs.add_row(
                 report.name,
@@ -102,45 +84,19 @@ def print_table(reports: Sequence[ModelReport]) -> None:
     console.print(runs)
 
 
+@in_style
 def write_figure(reports: Sequence[ModelReport], title: str, path: Path) -> Path:
-    """Parity of the forces of each model, and energy against time, as PNG."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    panels = len(reports) + 1
-    figure, axes = plt.subplots(1, panels, figsize=(5.2 * panels, 4.6), layout="constrained")
+    """Forces of each model against labels, and energy against time."""
+    figure, axes = panels(len(reports) + 1, columns=len(reports) + 1, size=(4.2, 3.9))
     figure.suptitle(title)
-    for color, (panel, report) in enumerate(zip(axes, reports, strict=False)):
-        panel.plot(*report.parity.forces.T, ".", markersize=2, color=f"C{color}", rasterized=True)
-        limits = (float(report.parity.forces.min()), float(report.parity.forces.max()))
-        panel.plot(limits, limits, color="0.3", linewidth=0.8, zorder=0)
-        rmse = 1e3 * Parity.rmse(report.parity.forces)
-        panel.set(
-            title=f"{report.name}: RMSE {rmse:.0f} meV/Å",
-            xlabel="force components, reference (eV/Å)",
-            ylabel="prediction (eV/Å)",
-            aspect="equal",
-        )
-    _plot_energies(axes[-1], reports)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-    return path
-
-
-def _plot_energies(panel: Axes, reports: Sequence[ModelReport]) -> None:
-    for color, report in enumerate(reports):
-        runs = [(label, run) for label, run in report.runs.items() if label.startswith("nve")]
-        for style, (label, run) in zip(("-", ":", "--"), runs, strict=False):
-            energy = run.thermo["etotal"] / len(run.forces)
-            panel.plot(
-                run.thermo["time"],
-                1e3 * (energy - energy[0]),
-                style,
-                color=f"C{color}",
-                linewidth=1.2,
-                label=f"{report.name}, {label}: {1e3 * run.energy_drift():+.3f} meV/atom/ps",
-            )
-    panel.set(xlabel="time (ps)", ylabel="total energy - start (meV/atom)", title="LAMMPS, constant energy")
-    panel.legend(frameon=False, fontsize="small")
+    logs = []
+    for axis, report in zip(axes, reports, strict=False):
+        parity_panel(axis, report.evaluation.all_forces(), FORCE, f"{report.name}, {FORCE.name}")
+        logs += [
+            EnergyLog(f"{report.name}, {label}", run.thermo["time"], run.thermo["etotal"] / len(run.forces))
+            for label, run in report.runs.items()
+            if label.startswith("nve")
+        ]
+    draw_drift(axes[-1], logs)
+    axes[-1].set_title("LAMMPS, constant energy")
+    return save(figure, path)

@@ -14,7 +14,7 @@ from mlip.config.errors import ConfigError
 from mlip.config.instantiate import instantiate
 from mlip.config.load import CheckedConfig, inspect_config
 from mlip.config.problems import Place, Problem, name_of
-from mlip.config.validate import UNKNOWN, error_of
+from mlip.config.validate import UNKNOWN, agreement, error_of
 from mlip.data.errors import DataError
 from mlip.training.errors import TrainingError
 
@@ -63,7 +63,10 @@ def trial_problems(checked: CheckedConfig) -> Iterator[Problem]:
         if is_sound(place):
             yield from _refusal(place, make)
     if is_sound(("training_module", "model")) and isinstance(plain.get("training_module"), Mapping):
-        yield from _model_problems(plain["training_module"].get("model"))
+        model = plain["training_module"].get("model")
+        yield from _model_problems(model)
+        if is_sound(("data",)):
+            yield from _starting_model_problems(plain.get("data"), model)
     if is_sound(("data", "stats_manager")) and isinstance(plain.get("data"), Mapping):
         yield from _statistics_problems(checked)
     yield from missing_loggers(plain.get("trainer"))
@@ -155,6 +158,22 @@ def _model_problems(model: Any) -> Iterator[Problem]:
             return
         yield Problem((*place, name), problem.text.removeprefix(name).lstrip(), " ")
         del rest[name]
+
+
+def _starting_model_problems(data: Any, model: Any) -> Iterator[Problem]:
+    """Whether data have the types and the cutoff of a model that is trained further: the config does not say them."""
+    from mlip.deploy.errors import StoredModelError
+    from mlip.deploy.model_source import describe_model
+    from mlip.training.finetuning import starting_file
+
+    source = starting_file(model) if isinstance(model, Mapping) and not _has_unknown(model) else None
+    if source is None:
+        return
+    try:
+        trained = describe_model(source)
+    except StoredModelError:
+        return  # making the model has said it
+    yield from agreement(data, list(trained.type_names), trained.r_max)
 
 
 def _statistics_problems(checked: CheckedConfig) -> Iterator[Problem]:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlip.config.errors import ConfigError
+from mlip.deploy.acceleration_names import ACCELERATIONS
 
 if TYPE_CHECKING:
     from mlip.models import Potential
 
-log = logging.getLogger(__name__)
-
 Config = Mapping[str, Any]
-# They choose other implementations of the same mathematics; ours are chosen by themselves.
-ACCELERATIONS = (
-    "enable_OpenEquivariance",
-    "enable_CuEquivariance",
-    "enable_TritonContracter",
-    "enable_CuEquivarianceContracter",
-)
 MODIFIERS = ("modify_PerTypeScaleShift", "enable_ForceStressOutput", "disable_ForceStressOutput", *ACCELERATIONS)
 
 
@@ -79,13 +70,23 @@ def _trained(source: str, compile_mode: str) -> Potential:
     return rebuilt(trained, compile_mode=compile_mode)
 
 
+def starting_file(config: Config) -> str | None:
+    """The file whose weights a ``model`` section starts from; None for a new model."""
+    name = str(config.get("_target_", "")).rpartition(".")[2]
+    if name == "modify":
+        inner = config.get("model")
+        return starting_file(inner) if isinstance(inner, Mapping) else None
+    key = {"ModelFromCheckpoint": "checkpoint_path", "ModelFromPackage": "package_path"}.get(name)
+    return str(config[key]) if key is not None and config.get(key) else None
+
+
 def modify(modifiers: Sequence[Mapping[str, Any]], model: Config) -> Potential:
     """A changed model.
 
     Args:
         modifiers: changes in order, each ``{modifier: NAME, ...arguments}``: ``modify_PerTypeScaleShift`` (scales,
             shifts, scales_trainable, shifts_trainable), ``enable_ForceStressOutput``, ``disable_ForceStressOutput``;
-            those that only accelerate are accepted and have no effect.
+            those that only accelerate come last, and stay without effect where they cannot run.
         model: section of the model to change.
     """
     potential = build_trainable_model(model)
@@ -95,12 +96,20 @@ def modify(modifiers: Sequence[Mapping[str, Any]], model: Config) -> Potential:
         raise ConfigError(f"training_module.model.modifiers: {error}") from error
 
 
-def apply_modifiers(potential: Potential, modifiers: Sequence[Mapping[str, Any]]) -> Potential:
+def apply_modifiers(
+    potential: Potential, modifiers: Sequence[Mapping[str, Any]], device: str | None = None
+) -> Potential:
     """A potential changed by modifiers in order, each ``{modifier: NAME, ...arguments}``, see :func:`modify`.
 
+    Args:
+        potential: what to change.
+        modifiers: the changes; those that only accelerate are applied after the others.
+        device: what the potential will run on; None if that is not known yet.
+
     Raises:
-        ConfigError: an unknown modifier, or arguments that do not fit.
+        ConfigError: an unknown modifier, arguments that do not fit, or an acceleration that gives wrong numbers.
     """
+    accelerations: list[str] = []
     for entry in modifiers:
         arguments = dict(entry)
         name = str(arguments.pop("modifier", ""))
@@ -111,12 +120,21 @@ def apply_modifiers(potential: Potential, modifiers: Sequence[Mapping[str, Any]]
                 f"unknown modifier {name!r}{nearest(name, list(MODIFIERS))}; known are {', '.join(MODIFIERS)}"
             )
         if name in ACCELERATIONS:
-            log.info("%s: kernels are chosen by themselves here; nothing to do", name)
+            accelerations.append(name)
         elif name == "modify_PerTypeScaleShift":
             potential = _with_scale_shift(potential, **_known_arguments(arguments))
         else:
             potential = rebuilt(potential, do_derivatives=name == "enable_ForceStressOutput")
-    return potential
+    return _accelerated(potential, accelerations, device) if accelerations else potential
+
+
+def _accelerated(potential: Potential, names: Sequence[str], device: str | None) -> Potential:
+    from mlip.deploy.acceleration import AccelerationError, accelerate
+
+    try:
+        return accelerate(potential, names, device)
+    except AccelerationError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _known_arguments(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Muon for the matrices of hidden layers with Adam for everything else, and how a model's weights divide.
 
-Muon: K. Jordan et al., Muon: an optimizer for hidden layers in neural networks (2024); torch has it since 2.9.
+Muon: K. Jordan et al., Muon: an optimizer for hidden layers in neural networks (2024).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from mlip.config.errors import ConfigError
+from mlip.torch_versions import muon_optimizer
 
 _MUON = {"lr": 0.02, "momentum": 0.95, "weight_decay": 0.0}
 _ADAM = {"lr": 3e-4, "betas": (0.9, 0.95), "eps": 1e-10, "weight_decay": 0.0}
@@ -27,12 +28,10 @@ class MuonWithAuxAdam(Optimizer):
             weight_decay (0).
 
     Raises:
-        ConfigError: this torch has no Muon, or groups without ``use_muon``.
+        ConfigError: groups without ``use_muon``.
     """
 
     def __init__(self, params: Iterable[Any]) -> None:
-        if not hasattr(torch.optim, "Muon"):
-            raise ConfigError(f"torch {torch.__version__} has no Muon: it needs torch 2.9 or newer; take another one")
         groups = [dict(group) if isinstance(group, Mapping) else {} for group in params]
         if not groups or any("use_muon" not in group for group in groups):
             raise ConfigError(
@@ -43,7 +42,7 @@ class MuonWithAuxAdam(Optimizer):
         # Each kind checks its own settings, and fills in the rest.
         self._kinds = {
             use_muon: make(members)
-            for use_muon, make in ((True, torch.optim.Muon), (False, AdamW))
+            for use_muon, make in ((True, muon_optimizer()), (False, AdamW))
             if (members := [group for group in complete if bool(group["use_muon"]) is use_muon])
         }
         super().__init__([group for kind in self._kinds.values() for group in kind.param_groups], {})

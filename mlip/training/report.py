@@ -1,114 +1,216 @@
-"""``report.html``: a finished run on one page that needs no other file."""
+"""``report.html``: a run on one page that needs no other file, made from what its folder holds."""
 
 from __future__ import annotations
 
-import base64
-import html
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mlip.data.atomic_file import atomic_file
+from mlip.report.evaluation import Evaluation, FrameErrors, joined
+from mlip.report.learning_curve import learning_curve
+from mlip.report.page import Section, folded, image, listing, page, table
+from mlip.report.parity import by_error, error_histograms, parity, parity_by_element, quantities
+from mlip.report.quantities import ENERGY, FORCE
+from mlip.report.style import save
 from mlip.training import run_folder
-from mlip.training.figures import Points, learning_curve, parity
+from mlip.training.epoch_times import TIMING, read_times, summarise
+from mlip.training.results_file import RESULTS, RunResults
 
 if TYPE_CHECKING:
-    from mlip.training.stage_results import StageResult
+    from matplotlib.figure import Figure
 
 REPORT = "report.html"
 CURVE = "learning_curve.png"
 PARITY = "parity.png"
+ELEMENTS = "parity_elements.png"
+HISTOGRAMS = "errors.png"
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
-h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.15rem; margin-top: 2rem; }}
-table {{ border-collapse: collapse; }} th, td {{ padding: .15rem .8rem; border-bottom: 1px solid #ddd; }}
-th {{ text-align: left; }} td {{ text-align: right; font-variant-numeric: tabular-nums; }}
-td.text {{ text-align: left; }}
-img {{ max-width: 100%; }}
-pre {{ background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .8rem; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-{body}
-</body>
-</html>
-"""
+_FILES = {
+    "best.ckpt": "weights of the best validation",
+    "last.ckpt": "weights and state at the end; a run goes on from it with ++ckpt_path=",
+    run_folder.METRICS: "everything logged",
+    run_folder.CONFIG: "the config, all interpolations resolved",
+    run_folder.VERSIONS: "versions of what ran",
+    TIMING: "how long each epoch took",
+    RESULTS: "errors, worst frames, and a sample of labels and predictions",
+    CURVE: "errors over epochs",
+    PARITY: "predictions against labels",
+    ELEMENTS: "forces against labels, by element",
+    HISTOGRAMS: "how errors are distributed",
+}
 
 
-def write_report(folder: Path, results: Sequence[StageResult], points: Points, points_stage: str) -> Path:
-    """Figures and page of a finished run.
+def write_report(folder: Path, results: RunResults) -> Path:
+    """Figures and page of a run.
 
     Args:
         folder: the run's, with what :mod:`mlip.training.run_folder` writes.
-        results: errors of the stages.
-        points: labels and predictions by field.
-        points_stage: where they come from, ``val`` or ``test``.
+        results: errors of its model; empty if unknown.
 
     Returns:
         The path of the page.
+
+    Raises:
+        DataError: a file cannot be written.
     """
     metrics = folder / run_folder.METRICS
     rows = run_folder.read_metrics(metrics) if metrics.is_file() else []
-    parts = []
-    if results:
-        parts.append(("Errors (eV, Å)", _errors(results)))
-    if learning_curve(rows, folder / CURVE):
-        parts.append(("Learning curve", _image(folder / CURVE, "errors over epochs")))
-    if parity(points, folder / PARITY):
-        parts.append((f"Predictions and labels, {points_stage} data", _image(folder / PARITY, "parity plots")))
-    parts.append(("Files", _files(folder)))
-    parts.append(("Versions", f"<pre>{_text(folder / run_folder.VERSIONS)}</pre>"))
-    parts.append(("Config", f"<pre>{_text(folder / run_folder.CONFIG)}</pre>"))
-    body = "\n".join(f"<h2>{html.escape(title)}</h2>\n{content}" for title, content in parts)
-    page = _PAGE.format(title=html.escape(f"Training run {folder.resolve().name}"), body=body)
-    partial = folder / f".{REPORT}.partial"
-    partial.write_text(page, encoding="utf-8")
-    return partial.replace(folder / REPORT)
+    shown = results.shown()
+    whole = joined(shown)
+    sections = [_errors(shown), _metrics(results)]
+    sections.append(_figure(folder / CURVE, learning_curve(rows), "Learning curve", "errors over epochs"))
+    where = f"{whole.name}: {whole.frames} frames, {whole.atoms} atoms; {shown[0].model}" if shown else ""
+    figures = (
+        (PARITY, parity(whole), "Predictions and labels", "predictions against labels", where.rstrip("; ")),
+        (ELEMENTS, parity_by_element(whole), "Forces by element", "forces against labels, by element", ""),
+        (HISTOGRAMS, error_histograms(whole), "Distribution of errors", "histograms of errors", ""),
+    )
+    sections += [_figure(folder / name, drawn, *words) for name, drawn, *words in figures]
+    sections += [_elements(whole), _worst(whole, shown)]
+    sections.append(_timing(folder, results))
+    files = {name: text for name, text in _FILES.items() if (folder / name).is_file()}
+    files |= {path.name: "checkpoint" for path in sorted(folder.glob("*.ckpt")) if path.name not in files}
+    sections.append(Section("Files", listing(files)))
+    texts = {"versions": folder / run_folder.VERSIONS, "config": folder / run_folder.CONFIG}
+    read = {name: path.read_text(encoding="utf-8") for name, path in texts.items() if path.is_file()}
+    sections.append(Section("How it was made", "\n".join(folded(name, text) for name, text in read.items())))
+    text = page(
+        f"Training run {folder.resolve().name}",
+        lead(rows, results),
+        [section for section in sections if section is not None and section.content],
+    )
+    with atomic_file(folder / REPORT) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return folder / REPORT
 
 
-def _errors(results: Sequence[StageResult]) -> str:
-    columns: dict[str, Mapping[str, float]] = {}
-    for result in results:
-        for name, by_metric in result.by_dataset().items():
-            columns[f"{name}, {result.weights}"] = by_metric
-    names = dict.fromkeys(metric for column in columns.values() for metric in column)
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    lines = [f"<tr><th>metric</th>{head}</tr>"]
-    for name in names:
-        cells = "".join(
-            f"<td>{values[name]:.5g}</td>" if name in values else "<td></td>" for values in columns.values()
-        )
-        lines.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
+def lead(rows: Sequence[Mapping[str, str]], results: RunResults) -> str:
+    """Where the run stands, and the errors that count, in a sentence."""
+    epochs = [int(row["epoch"]) for row in rows if row.get("train_loss_epoch/weighted_sum")]
+    parts = [f"{max(epochs) + 1} epoch{'s' * (max(epochs) > 0)}"] if epochs else []
+    for evaluation in results.shown():
+        errors = [
+            f"{shown.error(series.rmse)}"
+            for shown, series in ((ENERGY, evaluation.energy), (FORCE, evaluation.all_forces()))
+            if series.count
+        ]
+        if errors:
+            parts.append(f"{evaluation.name}: RMSE {', '.join(errors)}")
+    return "; ".join(parts)
 
 
-def _image(path: Path, words: str) -> str:
-    return f'<img alt="{words}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+def numbers(folder: Path, results: RunResults) -> dict[str, Any]:
+    """What the report says, for programs: energies per atom in eV, forces in eV/Å, stress in eV/Å^3, times in s.
 
-
-def _files(folder: Path) -> str:
-    what = {
-        "best.ckpt": "weights of the best validation",
-        "last.ckpt": "weights and state at the end; a run goes on from it with ++ckpt_path=",
-        run_folder.METRICS: "everything logged",
-        run_folder.CONFIG: "the config, all interpolations resolved",
-        run_folder.VERSIONS: "versions of what ran",
-        CURVE: "the learning curve",
-        PARITY: "predictions against labels",
+    Numbers that are not finite are None.
+    """
+    found = {
+        "folder": str(folder),
+        "report": str(folder / REPORT),
+        "metrics": [
+            {"stage": stage.stage, "weights": stage.weights, "values": stage.metrics} for stage in results.stages
+        ],
+        "evaluations": [evaluation.numbers() for evaluation in results.evaluations],
+        "timing": summarise(read_times(folder)),
     }
-    names = [path.name for path in sorted(folder.glob("*.ckpt")) if path.name not in what]
-    rows = [(name, text) for name, text in what.items() if (folder / name).is_file()]
-    rows += [(name, "checkpoint") for name in names]
-    lines = [f'<tr><th>{html.escape(name)}</th><td class="text">{text}</td></tr>' for name, text in rows]
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
+    return _strict(found)  # type: ignore[no-any-return]
 
 
-def _text(path: Path) -> str:
-    return html.escape(path.read_text(encoding="utf-8")) if path.is_file() else ""
+def _figure(path: Path, figure: Figure | None, title: str, words: str, note: str = "") -> Section | None:
+    """The figure as a section, and as a file; what an earlier report drew goes where there is none now."""
+    if figure is None:
+        path.unlink(missing_ok=True)
+        return None
+    return Section(title, image(save(figure, path), words), note)
+
+
+def _errors(shown: Sequence[Evaluation]) -> Section | None:
+    rows = []
+    for one in shown:
+        for quantity, series in quantities(one):
+            errors = [quantity.number(error) for error in (series.rmse, series.mae, series.largest)]
+            rows.append([one.name, str(one.frames), f"{quantity.name} ({quantity.error_unit})", *errors])
+    head = ["data", "frames", "", "RMSE", "MAE", "largest"]
+    return Section("Errors", table(head, rows, text_columns=[2])) if rows else None
+
+
+def _metrics(results: RunResults) -> Section | None:
+    """The metrics that the config asks for."""
+    columns = {
+        f"{name}, {stage.weights}": values for stage in results.stages for name, values in stage.by_dataset().items()
+    }
+    names = dict.fromkeys(metric for values in columns.values() for metric in values)
+    if not names:
+        return None
+    rows = [[name, *(f"{values[name]:.5g}" if name in values else "" for values in columns.values())] for name in names]
+    return Section("Metrics of the config (eV, Å)", table(["", *columns], rows))
+
+
+def _elements(whole: Evaluation) -> Section | None:
+    rows = [
+        [symbol, str(one.count // 3), FORCE.number(one.rmse), FORCE.number(one.mae), FORCE.number(one.largest)]
+        for symbol, one in by_error(whole.forces).items()
+    ]
+    head = ["element", "atoms", *(f"{name} ({FORCE.error_unit})" for name in ("RMSE", "MAE", "largest"))]
+    return Section("Errors of forces by element", table(head, rows)) if rows else None
+
+
+def _worst(whole: Evaluation, shown: Sequence[Evaluation]) -> Section | None:
+    sources = {evaluation.name: evaluation.source for evaluation in shown}
+    titles = {"force_rmse": "by forces", "energy": "by energy per atom"}
+    head = ["", "index", "formula", "atoms", f"energy ({ENERGY.error_unit})"]
+    head += [f"forces, RMSE ({FORCE.error_unit})", f"largest ({FORCE.error_unit})"]
+    parts = [
+        f"<h3>{title}</h3>\n{table(head, [_frame_row(frame) for frame in whole.worst[by]], text_columns=[2])}"
+        for by, title in titles.items()
+        if whole.worst[by]
+    ]
+    if not parts:
+        return None
+    notes = ["The index counts the frames of a data set's file from 0."]
+    notes += [f"{name}: {source}." for name, source in sources.items() if source]
+    first = next(frame for by in titles for frame in whole.worst[by])
+    source = sources.get(first.data_set, "")
+    if source.endswith((".xyz", ".extxyz", ".traj")):
+        notes.append(f"To look at the first: ase gui {source}@{first.index}")
+    return Section("Worst frames", "\n".join(parts), " ".join(notes))
+
+
+def _frame_row(frame: FrameErrors) -> list[str]:
+    errors = (ENERGY.number(frame.energy), FORCE.number(frame.force_rmse), FORCE.number(frame.force_max))
+    return [frame.data_set, str(frame.index), frame.formula, str(frame.atoms), *errors]
+
+
+def _timing(folder: Path, results: RunResults) -> Section | None:
+    rows = []
+    if times := summarise(read_times(folder)):
+        rows += [
+            ["training and validation", _duration(times["seconds"])],
+            ["an epoch (median)", _duration(times["seconds_per_epoch"])],
+            ["of this, validation", f"{times['validation_share']:.0%}"],
+            ["a step", f"{times['milliseconds_per_step']:.3g} ms"],
+            ["atoms trained on in a second", f"{times['atoms_per_second']:.3g}"],
+        ]
+    for one in results.evaluations:
+        if one.seconds and one.frames:
+            rate = f"{1e3 * one.seconds / one.frames:.3g} ms a frame, {one.atoms / one.seconds:.3g} atoms a second"
+            rows.append([f"evaluation of {one.name}", rate])
+    return Section("Timing", table([], rows)) if rows else None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    return [_strict(item) for item in value] if isinstance(value, list) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from mlip.config.instantiate import instantiate
 from mlip.config.load import resolved
 from mlip.config.resolvers import register_training_data_stats
 from mlip.config.sources import sources_of_this_job
-from mlip.config.validate import stages
+from mlip.config.validate import agreement, error_of, stages
 from mlip.data.errors import DataError
 from mlip.deploy.memory import keep_freed_memory
 from mlip.training.build_trainer import build_trainer
@@ -107,13 +108,14 @@ def load_resumed(config: DictConfig, run: list[str]) -> dict[str, Any] | None:
     """The checkpoint of ``ckpt_path``, if that is set: to continue, or without ``train`` to evaluate its model.
 
     Raises:
-        ConfigError: the checkpoint is of a run with other stages.
+        ConfigError: the checkpoint is of a run with other stages, or its model does not fit the data.
     """
     from mlip.deploy.checkpoint import read_checkpoint
 
     if config.get("ckpt_path") is None:
         return None
     checkpoint = read_checkpoint(config.ckpt_path)
+    _check_data_of_resumed(config, checkpoint["hyper_parameters"]["model"])
     if "train" not in run:
         log.info("Evaluating the model of %s on the data of this config", config.ckpt_path)
         return checkpoint
@@ -126,6 +128,14 @@ def load_resumed(config: DictConfig, run: list[str]) -> dict[str, Any] | None:
         )
     log.info("Continuing from %s; the model and training_module sections of the checkpoint are used", config.ckpt_path)
     return checkpoint
+
+
+def _check_data_of_resumed(config: DictConfig, model: Mapping[str, Any]) -> None:
+    """The checkpoint's model counts, whatever the config says: the data must have its types and its cutoff."""
+    found = list(agreement(resolved(config, "data")["data"], model.get("type_names"), model.get("r_max")))
+    if found:
+        problems = error_of(found, sources_of_this_job())
+        raise ConfigError(f"the model is that of ckpt_path, {config.ckpt_path}\n{problems}")
 
 
 def build_data(config: DictConfig) -> NequIPDataModule:
