@@ -108,6 +108,24 @@ bundle-cpu: ## all files of a stack as one, for a site without a network
 $(stacks:%=bundle-%): bundle-%: setup
 	@$(stack) fetch $* --bundle build/mlip-$*.bundle.tar
 
+##@ Spack
+
+.PHONY: spack-check
+spack-check: setup ## spack/ against recipes/: form, versions, hashes; needs no Spack
+	@$(stack) spack --check
+	@$(python) -m ruff check spack
+	@$(python) -m ruff format --check spack
+
+.PHONY: spack-test
+spack-test: setup ## with SPACK_ROOT: audit, concretize and compare with spack.lock, install the stack cpu, test it
+	@$(stack) fetch cpu
+	@$(python) -m mlip.stack.spack_job $(SPACK_ARGS)
+
+.PHONY: spack-lock
+spack-lock: setup ## with SPACK_ROOT: write spack/envs/*/spack.lock anew (SPACK_ARGS="--stacks cpu": one)
+	@$(stack) fetch cpu
+	@$(python) -m mlip.stack.spack_job --write-locks $(SPACK_ARGS)
+
 ##@ Checks
 
 .PHONY: test
@@ -143,6 +161,12 @@ lint: setup ## ruff, mypy, clang-format, shellcheck
 	$(in_venv) clang-format --dry-run --Werror $(cpp_files)
 	$(in_venv) shellcheck $(shell_files)
 	$(in_venv) hadolint containers/*/Dockerfile
+	$(stack) spack --check
+
+.PHONY: docs
+docs: setup ## the documentation as a site, build/docs; broken links and all warnings are errors
+	$(python) -m sphinx -q -n -W --keep-going -b html -d build/docs-doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 .PHONY: format
 format: setup ## rewrite the sources in the project's format
@@ -154,6 +178,14 @@ format: setup ## rewrite the sources in the project's format
 conformance: setup peer ## our models against fresh ones of the reference, in its own environment
 	@OMP_NUM_THREADS=1 $(python) -m pytest tests/conformance -m conformance $(PYTEST_ARGS)
 
+# every variant, and one or two of each way of training, packaging, compiling and exporting
+conformance_in_ci = test_fresh_models or test_import and (nequip_zbl_ema or allegro_edge_cutoffs_zbl) \
+	or test_export_reference and nequip_zbl_ema
+
+.PHONY: test-conformance
+test-conformance: setup peer
+	@OMP_NUM_THREADS=1 $(python) -m pytest tests/conformance -m conformance -k "$(conformance_in_ci)" $(PYTEST_ARGS)
+
 .PHONY: sanitize
 sanitize: setup ## the LAMMPS tests with a plugin that checks its memory accesses and arithmetic (a quarter of an hour)
 	@PYTHON=$(python) ci/sanitize $(PYTEST_ARGS)
@@ -162,11 +194,18 @@ sanitize: setup ## the LAMMPS tests with a plugin that checks its memory accesse
 gpu-check: ## the LAMMPS tests on an NVIDIA GPU, with the torch of PYTHON (MLIP_WHEELS: a folder of wheels)
 	@PYTHON=$(PYTHON) ci/gpu-check $(PYTEST_ARGS)
 
+.PHONY: rehearse-multinode
+rehearse-multinode: plugin ## job scripts across two network namespaces, one of which is cut off (root, iproute2; five minutes)
+	@PYTHON=$(python) ci/rehearse-multinode
+
 .PHONY: golden
 golden: peer ## write tests/conformance/golden anew with the reference
 	@OMP_NUM_THREADS=1 $(peer)/bin/python tests/conformance/make_golden.py
 
 ##@ Benchmarks
+
+.PHONY: bench
+bench: bench-cpu bench-lammps ## all benchmarks of speed and memory that this machine can run (two hours on two cores)
 
 .PHONY: bench-cpu
 bench-cpu: setup peer ## speed, memory and force error against the reference, one thread

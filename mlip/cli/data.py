@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from mlip.data.check import Report
 
 _FORMATS = ("lmdb", "hdf5", "npz", "extxyz")
@@ -63,7 +61,7 @@ def main(args: Sequence[str] | None = None) -> None:
     from mlip.data.errors import DataError
 
     try:
-        mapping = _mapping(options.key)
+        mapping = key_mapping(options.key)
         _convert(options, mapping) if options.command == "convert" else _check(options, mapping)
     except DataError as error:
         sys.exit(f"mlip data {options.command}: {error}")
@@ -71,7 +69,8 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(f"mlip data {options.command}: interrupted; nothing was written")
 
 
-def _mapping(pairs: Sequence[str]) -> dict[str, str] | None:
+def key_mapping(pairs: Sequence[str]) -> dict[str, str] | None:
+    """``NAME=FIELD`` words as a mapping from a file's names to public ones; None without any."""
     from mlip.data.errors import DataError
 
     mapping = {}
@@ -83,24 +82,16 @@ def _mapping(pairs: Sequence[str]) -> dict[str, str] | None:
     return mapping or None
 
 
-def _progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
 def _convert(options: argparse.Namespace, mapping: dict[str, str] | None) -> None:
     from pathlib import Path
 
+    from mlip.cli.progress import progress_bar
     from mlip.data.errors import DataError
     from mlip.data.open_frames import convert
 
     if Path(options.target).exists() and not options.force:
         raise DataError(f"{options.target} is there already; --force replaces it")
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task(Path(options.source).name)
         count = convert(
             options.source,
@@ -119,6 +110,7 @@ def _check(options: argparse.Namespace, mapping: dict[str, str] | None) -> None:
     from functools import partial
     from pathlib import Path
 
+    from mlip.cli.progress import progress_bar
     from mlip.data.check import Limits, check_frames
     from mlip.data.open_frames import open_frames
 
@@ -128,7 +120,7 @@ def _check(options: argparse.Namespace, mapping: dict[str, str] | None) -> None:
     seen: dict[bytes, str] = {}  # a frame of the training set in the test set is a fault, too
     for file in options.files:
         frames = open_frames(file, options.source_format, mapping)
-        with _progress() as progress:
+        with progress_bar() as progress:
             task = progress.add_task(Path(file).name, total=len(frames))
             reports.append(check_frames(frames, str(file), limits, partial(progress.advance, task), seen))
     _print(reports)

@@ -131,10 +131,11 @@ def _update(options: argparse.Namespace) -> None:
 def _modify(options: argparse.Namespace) -> None:
     from dataclasses import replace
 
+    from mlip.deploy.acceleration_names import ACCELERATIONS
     from mlip.deploy.model_source import open_model
     from mlip.deploy.package import check_target, write_package
     from mlip.deploy.package_contents import refuse_same_file
-    from mlip.training.finetuning import ACCELERATIONS, apply_modifiers
+    from mlip.training.finetuning import apply_modifiers
 
     changes = [_modifier(words) for words in options.modifier]
     check_target(options.output_path)
@@ -245,7 +246,8 @@ def _yaml(value: Any) -> str:
 
 
 def _print_modifiers(package: Package, *, as_yaml: bool) -> None:
-    from mlip.training.finetuning import ACCELERATIONS, MODIFIERS
+    from mlip.deploy.acceleration_names import ACCELERATIONS
+    from mlip.training.finetuning import MODIFIERS
 
     possible = [name for name in MODIFIERS if name not in ACCELERATIONS]
     if "per_type_energy_scales" not in package.model:

@@ -29,6 +29,13 @@ among the configs that come with mlip: {shipped}.
 """
 
 
+# Hydra's options that take the next word
+_WITH_VALUE = (
+    *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+    *("--cfg", "-c", "--package", "-p", "--experimental-rerun"),
+)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point; ``args`` are the command line's by default. Exits with status 1 on an error of the user's."""
     arguments = list(sys.argv[1:] if args is None else args)
@@ -77,6 +84,20 @@ def hydra_arguments(arguments: Sequence[str], folder: Path) -> list[str]:
     raise _failure(
         f"no config {file_name} in {searched}; configs that come with mlip: {', '.join(shipped_configs()) or 'none'}"
     )
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """The command line with overrides behind options, in their order: Lightning adds overrides of its own at the end.
+
+    Hydra takes no override behind an option that stands behind another override.
+    """
+    options: list[str] = []
+    overrides: list[str] = []
+    waiting = False  # for the value of an option
+    for argument in arguments:
+        (options if waiting or argument.startswith("-") else overrides).append(argument)
+        waiting = not waiting and argument in _WITH_VALUE
+    return [*options, *overrides]
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -180,7 +201,7 @@ def _run_hydra(arguments: list[str], job: Callable[[DictConfig], None]) -> None:
     ignore_output_folders()
     before = sys.argv
     # the program's own name stays: Lightning starts further processes of a distributed run with it
-    sys.argv = [before[0], *arguments]
+    sys.argv = [before[0], *options_first(arguments)]
     try:
         hydra.main(version_base=None, config_path=str(Path.cwd()), config_name="config")(job)()
     finally:

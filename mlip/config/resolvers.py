@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
 
 from mlip.config.errors import ConfigError
 from mlip.config.targets import nearest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 Resolver = Callable[..., Any]
 
@@ -69,11 +75,59 @@ def _of_model(resolver: str, function: str, path: str) -> Any:
         raise ConfigError(f"${{{resolver}:{path}}}: {error}") from error
 
 
-def _later(name: str, cure: str) -> Resolver:
-    def refuse(*_: Any) -> Any:
-        raise ConfigError(f"${{{name}:...}} is not available in this version: {cure}")
+@functools.cache
+def _published_statistics() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(files("mlip.config").joinpath("dataset_stats.json").read_text(encoding="utf-8"))
+    return found
 
-    return refuse
+
+def big_dataset_stats(name: str, cutoff_radius: float) -> DictConfig:
+    """Statistics of a published data set (MPTrj, MatPES, OMat) for a cutoff radius, Å.
+
+    The numbers are those the NequIP framework publishes, computed by its ``CommonDataStatisticsManager``.
+
+    Args:
+        name: of the data set.
+        cutoff_radius: one of those the numbers of neighbours are known for: 4.5 to 8.0 in steps of 0.5.
+
+    Returns:
+        ``model_type_names``, ``chemical_species`` (lists), ``isolated_atom_energies`` (eV), ``per_type_forces_rms``
+        (eV/Å), ``per_type_num_neighbors_mean`` (by type name), ``per_atom_energy_mean``, ``forces_rms``,
+        ``num_neighbors_mean``.
+
+    Raises:
+        ConfigError: another data set or cutoff radius.
+    """
+    from omegaconf import OmegaConf
+
+    known = _published_statistics()
+    call = f"${{big_dataset_stats:{name},{cutoff_radius}}}"
+    if name not in known:
+        raise ConfigError(f"{call}: there are {', '.join(known)}{nearest(str(name), list(known))}")
+    table = known[name]
+    radii = table["num_neighbors_mean"]
+    try:
+        radius = f"{float(cutoff_radius):.1f}"
+    except ValueError:
+        radius = ""
+    if radius not in radii or float(radius) != float(cutoff_radius):
+        cure = "write the numbers, or take ${training_data_stats:num_neighbors_mean}"
+        raise ConfigError(f"{call}: the numbers of neighbours are known for {', '.join(radii)} Å; {cure}")
+    types = table["type_names"]
+    by_type = {
+        "isolated_atom_energies": table["isolated_atom_energies"],
+        "per_type_forces_rms": table["per_type_forces_rms"],
+        "per_type_num_neighbors_mean": table["per_type_num_neighbors_mean"][radius],
+    }
+    statistics = {
+        "model_type_names": types,
+        "chemical_species": types,
+        "per_atom_energy_mean": table["per_atom_energy_mean"],
+        "forces_rms": table["forces_rms"],
+        "num_neighbors_mean": radii[radius],
+        **{key: dict(zip(types, numbers, strict=True)) for key, numbers in by_type.items()},
+    }
+    return OmegaConf.create(statistics)  # a node, so that ${stats.forces_rms} finds its way in
 
 
 RESOLVERS: dict[str, Resolver] = {
@@ -82,7 +136,7 @@ RESOLVERS: dict[str, Resolver] = {
     "concat_lists": concat_lists,
     "list_to_identity_dict": list_to_identity_dict,
     "list_to_constant_dict": list_to_constant_dict,
-    "big_dataset_stats": _later("big_dataset_stats", "write the numbers, or use ${training_data_stats:...}"),
+    "big_dataset_stats": big_dataset_stats,
     "type_names_from_package": type_names_from_package,
     "cutoff_radius_from_package": cutoff_radius_from_package,
 }

@@ -19,10 +19,16 @@ from mlip.config.targets import MODEL_PARTS, nearest, resolve_target
 REQUIRED = inspect.Parameter.empty
 
 # Functions that pass their keyword arguments on to another, and parameters that their callers supply.
-_PASSES_ON = {"mlip.models.build_nequip_preset": "mlip.models.build_nequip"}
+_PASSES_ON = {
+    "mlip.models.build_nequip_preset": "mlip.models.build_nequip",
+    "mlip.models.irreps_config.build_full_nequip": "mlip.models.build_nequip",
+    "mlip.models.irreps_config.build_full_allegro": "mlip.models.build_allegro",
+}
 _SUPPLIED = {
     "mlip.training.module.NequIPLightningModule": ("num_datasets", "info_dict"),
     "mlip.training.muon.muon_param_groups": ("model",),
+    "mlip.models.irreps_config.build_full_nequip": ("l_max", "parity", "num_features", "num_layers"),
+    "mlip.models.irreps_config.build_full_allegro": ("l_max", "parity"),
 }
 
 

@@ -109,8 +109,11 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Models": {
         "nequip.model.NequIPGNNModel": "mlip.models.build_nequip",
         "nequip.model.PresetNequIPGNNModel": "mlip.models.build_nequip_preset",
+        "nequip.model.FullNequIPGNNModel": "mlip.models.irreps_config.build_full_nequip",
         "allegro.model.AllegroModel": "mlip.models.build_allegro",
         "allegro.model.allegro_models.AllegroModel": "mlip.models.build_allegro",
+        "allegro.model.FullAllegroModel": "mlip.models.irreps_config.build_full_allegro",
+        "allegro.model.allegro_models.FullAllegroModel": "mlip.models.irreps_config.build_full_allegro",
         "nequip.model.ZBLPairPotential": "mlip.models.build_zbl",
         "nequip.model.ModelFromCheckpoint": "mlip.training.finetuning.model_from_checkpoint",
         "nequip.model.ModelFromPackage": "mlip.training.finetuning.model_from_package",
@@ -138,14 +141,6 @@ MODEL_PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 # Public names that have no counterpart, and what to write instead.
 REFUSED: dict[str, str] = {
-    "nequip.model.FullNequIPGNNModel": (
-        "models are not built from irreps here; write nequip.model.NequIPGNNModel with l_max, parity and num_features "
-        "(one number per l)"
-    ),
-    "allegro.model.allegro_models.FullAllegroModel": (
-        "models are not built from irreps here; write allegro.model.AllegroModel with l_max, parity and "
-        "num_tensor_features"
-    ),
     "nequip.data.dataset.AtomicDataset": (
         "it is a base class; write one of the data sets, nequip.data.dataset.ASEDataset for example"
     ),

@@ -255,11 +255,19 @@ def _targets(node: Any, place: Place) -> Iterator[tuple[Place, Mapping[str, Any]
 
 
 def _agreement(data: Any, module: Any) -> Iterator[Problem]:
-    """Types and cutoff of data and model must be the same: otherwise the numbers are wrong and nothing says so."""
     model = module.get("model") if isinstance(module, Mapping) else None
-    if not isinstance(model, Mapping):
-        return
-    types, r_max = model.get("type_names"), model.get("r_max")
+    if isinstance(model, Mapping):
+        yield from agreement(data, model.get("type_names"), model.get("r_max"))
+
+
+def agreement(data: Any, types: Any, r_max: Any) -> Iterator[Problem]:
+    """Types and cutoff of data and model must be the same: otherwise the numbers are wrong and nothing says so.
+
+    Args:
+        data: the section of the data.
+        types: names of the model's types; checked if it is a list.
+        r_max: its cutoff radius, Å; checked if it is a number.
+    """
     for place, node in _targets(data, ("data",)):
         target = node["_target_"].rsplit(".", 1)[-1]
         if target == "ChemicalSpeciesToAtomTypeMapper" and isinstance(types, list):

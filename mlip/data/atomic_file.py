@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlip.data.errors import DataError
@@ -34,4 +34,5 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
             raise DataError(f"cannot write {path}: no space left on the disk; what was there before is kept") from error
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # nothing to remove, or no such folder
+            partial.unlink()

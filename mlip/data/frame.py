@@ -30,6 +30,7 @@ class Frame:
         edge_cell_shift: (E, 3) float64, whole numbers; None without a cell.
         labels: public name -> (N, ...) per atom or (1, ...) per frame.
         extra_kinds: for labels whose names are not in ``FIELDS``: what one row belongs to.
+        index: its place in the data set it was read from, from 0; None if unknown.
     """
 
     pos: Tensor
@@ -41,6 +42,7 @@ class Frame:
     edge_cell_shift: Tensor | None = None
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     extra_kinds: Mapping[str, Kind] = field(default_factory=dict)
+    index: int | None = None
 
     @property
     def num_atoms(self) -> int:
@@ -73,6 +75,7 @@ class Batch:
         atomic_numbers: (N,) int64; None when unknown.
         pbc: (B, 3) bool; None when unknown.
         extra_kinds: as in :class:`Frame`.
+        frame_index: (B,) int64, each frame's ``index``; None when unknown.
     """
 
     graph: Graph
@@ -80,6 +83,7 @@ class Batch:
     atomic_numbers: Tensor | None = None
     pbc: Tensor | None = None
     extra_kinds: Mapping[str, Kind] = field(default_factory=dict)
+    frame_index: Tensor | None = None
 
     def kind(self, name: str) -> Kind:
         """What one row of the label ``name`` belongs to."""
@@ -103,6 +107,7 @@ class Batch:
             None if self.atomic_numbers is None else function(self.atomic_numbers),
             None if self.pbc is None else function(self.pbc),
             self.extra_kinds,
+            None if self.frame_index is None else function(self.frame_index),
         )
 
 
@@ -131,7 +136,9 @@ def collate(frames: Sequence[Frame]) -> Batch:
     )
     numbers = torch.cat([f.atomic_numbers for f in frames])
     known = numbers if numbers.any() else None  # data with types only have no elements
-    return Batch(graph, labels, known, torch.tensor([f.pbc for f in frames]), extra_kinds)
+    indices = [f.index for f in frames if f.index is not None]
+    frame_index = torch.tensor(indices) if len(indices) == len(frames) else None
+    return Batch(graph, labels, known, torch.tensor([f.pbc for f in frames]), extra_kinds, frame_index)
 
 
 def _categories(labels: Mapping[str, Tensor], extra_kinds: Mapping[str, Kind]) -> dict[str, Tensor]:

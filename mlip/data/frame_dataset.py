@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
@@ -110,7 +111,7 @@ class FrameDataset(Dataset[Frame]):
 
     def _raw(self, index: int) -> Frame:
         try:
-            return self._frames[index]
+            return replace(self._frames[index], index=index)
         except DataError as error:
             raise DataError(f"{self.source}, frame {index}: {error}") from error
 

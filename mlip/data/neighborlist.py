@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlip.data.errors import DataError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 # (pos (N, 3), cell (3, 3) of full rank, pbc (3,), cutoff) -> centre (E,), neighbour (E,), shift (E, 3)
 Backend = Callable[..., tuple[Ints, Ints, Ints]]
+_FLAT = 1e-10  # Å^3: no volume
 
 
 def neighbor_list(
@@ -96,7 +100,7 @@ def _complete_cell(cell: Floats | None) -> Floats:
     from ase.geometry import complete_cell
 
     completed: Floats = np.asarray(complete_cell(np.zeros((3, 3)) if cell is None else cell), dtype=np.float64)
-    if abs(np.linalg.det(completed)) < 1e-10:
+    if abs(np.linalg.det(completed)) < _FLAT:
         raise DataError(f"the lattice vectors {completed.tolist()} lie in a plane: the cell has no volume")
     return completed
 
@@ -169,23 +173,67 @@ def _alchemiops(
     """The GPU library's, here on the processor: frames are made in loader workers, which have no GPU."""
     import torch
 
+    edge_index, shift = batch_alchemiops(
+        torch.from_numpy(np.ascontiguousarray(pos)),
+        torch.from_numpy(np.ascontiguousarray(cell))[None],
+        torch.from_numpy(pbc)[None],
+        torch.zeros(len(pos), dtype=torch.int64),
+        cutoff,
+        max_neighbors,
+    )
+    i, j = edge_index.numpy()
+    return i, j, shift.numpy()
+
+
+def batch_alchemiops(
+    pos: Tensor, cell: Tensor, pbc: Tensor, batch: Tensor, cutoff: float, max_neighbors: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Directed pairs of several systems by the library nvalchemi-toolkit-ops, on the device of the tensors.
+
+    Args:
+        pos: (N, 3) float64, Å.
+        cell: (B, 3, 3) float64, Å; missing lattice vectors may be zero.
+        pbc: (B, 3) bool.
+        batch: (N,) int64, the system of each atom.
+        cutoff: cutoff radius, Å.
+        max_neighbors: upper bound of neighbours of an atom; None for the library's estimate.
+
+    Returns:
+        ``edge_index`` (2, E) int64 and ``shift`` (E, 3) int64, as :func:`neighbor_list` but in no particular order.
+
+    Raises:
+        DataError: pbc along a lattice vector that is zero, or a cell without volume.
+    """
+    import torch
+
     try:
         from nvalchemiops.torch.neighbors import batch_cell_list
     except ImportError:  # before version 0.3
         from nvalchemiops.neighborlist import batch_cell_list
 
+    flat = torch.linalg.det(cell).abs() < _FLAT
+    if bool(flat.any()):
+        cell = cell.clone()
+        for system in flat.nonzero().flatten().tolist():
+            vectors = cell[system].cpu().numpy()
+            _check(pos[batch == system].cpu().numpy(), cutoff, vectors, pbc[system].cpu().numpy())
+            cell[system] = torch.from_numpy(_complete_cell(vectors)).to(cell)
+    # the library wants atoms inside the cell, which callers need not wrap
+    lattice = cell[batch]
+    wraps = torch.linalg.solve(lattice.mT, pos.unsqueeze(-1)).squeeze(-1).floor() * pbc[batch]
     found = batch_cell_list(
-        positions=torch.from_numpy(np.ascontiguousarray(pos)),
+        positions=(pos - torch.einsum("ni,nij->nj", wraps, lattice)).contiguous(),
         cutoff=cutoff,
-        batch_idx=torch.zeros(len(pos), dtype=torch.int32),
-        cell=torch.from_numpy(np.ascontiguousarray(cell))[None],
-        pbc=torch.from_numpy(pbc)[None],
+        batch_idx=batch.to(torch.int32),
+        cell=cell.contiguous(),
+        pbc=pbc.contiguous(),
         max_neighbors=max_neighbors,
         return_neighbor_list=True,
     )
-    i, j = found[0].numpy().astype(np.int64)
-    shift = found[2].numpy().astype(np.int64) if len(found) > 2 else np.zeros((len(i), 3), dtype=np.int64)
-    return i, j, shift.reshape(-1, 3)
+    edge_index = found[0].to(torch.int64)
+    shift = found[2].to(torch.int64) if len(found) > 2 else edge_index.new_zeros(edge_index.shape[1], 3)
+    whole = wraps.to(torch.int64)
+    return edge_index, shift.view(-1, 3) - whole[edge_index[1]] + whole[edge_index[0]]
 
 
 _BACKENDS: dict[str, Backend] = {"matscipy": _matscipy, "ase": _ase, "vesin": _vesin, "alchemiops": _alchemiops}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from mlip.deploy.padding import run_padded
 from mlip.deploy.stages import NamedFunction, stage_targets
 from mlip.deploy.targets import Target
 from mlip.deploy.torchscript import STAGE_PREFIX
+from mlip.torch_versions import package_loader, package_metadata
 
 _STORED_KEYS = (
     "r_max",
@@ -36,7 +38,9 @@ _STORED_KEYS = (
     "mlip_layer_widths",
     "mlip_ghost_types",
     "mlip_stages",
+    "mlip_libraries",
     "mlip_memory",
+    "mlip_two_body_tables",
 )
 
 
@@ -132,9 +136,22 @@ def _open(
         raise ModelFileError(f"{path} is not a model of this framework: it lacks type names and cutoff radius")
     metadata = ModelMetadata.from_strings(strings)
     _check_fit(path, metadata, strings, wanted, gives, needs)
+    _import_libraries(path, metadata)
     if wanted.type == "cpu":
         keep_freed_memory()
     return metadata, wanted, opened
+
+
+def _import_libraries(path: Path, metadata: ModelMetadata) -> None:
+    """Code that calls kernels of another package can be loaded only once these are known to torch."""
+    try:
+        for name in metadata.libraries:
+            importlib.import_module(name)
+    except Exception as error:  # such packages also build code when they are imported
+        raise ModelFileError(
+            f"{path} was compiled with kernels of {' '.join(metadata.libraries)}, which cannot be imported here "
+            f"({error}): install that, or compile the model again without the modifier"
+        ) from error
 
 
 def _check_fit(
@@ -174,18 +191,14 @@ _Opener = Callable[[str, Sequence[str], Sequence[str]], NamedFunction]
 
 def _open_package(path: Path, device: torch.device) -> tuple[dict[str, str], _Opener]:
     """Metadata now, code only once the metadata have been found to fit."""
-    # torch has no public way to read the metadata without loading the code, nor to load one of several models
-    loader: Any = torch._C._aoti.AOTIModelPackageLoader  # noqa: SLF001
     try:
-        strings = dict(loader.load_metadata_from_package(str(path), "model"))
+        strings = package_metadata(str(path))
     except Exception as error:  # RuntimeError, OSError, ... for anything wrong with the file
         raise _damaged_package(path, error) from error
 
     def opener(name: str, input_names: Sequence[str], output_names: Sequence[str]) -> NamedFunction:
-        run_single_threaded, num_runners = False, 1
         try:
-            index = -1 if device.index is None else device.index
-            package = loader(str(path), name, run_single_threaded, num_runners, index)
+            package = package_loader(str(path), name, -1 if device.index is None else device.index)
         except Exception as error:  # as above
             raise _damaged_package(path, error) from error
 

@@ -6,15 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 import mlip
+from mlip.deploy.acceleration import imports_of
 from mlip.deploy.targets import TARGETS, Target
 from mlip.models import Potential
 
 MEMORY_KEY = "mlip_memory"
+TABLES_KEY = "mlip_two_body_tables"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,9 @@ class ModelMetadata:
         layer_widths: numbers per atom that pass from one layer to the next.
         ghost_types: whether ``atom_types`` may mark atoms of other processes, see Target.
         stages: whether the file also holds the model in pieces, see stages.py.
+        libraries: modules of other packages whose kernels the code calls, to be imported before it is loaded.
         memory: bytes per atom and per edge that an evaluation takes on the GPU; empty if not measured.
+        two_body_tables: intervals, errors and size of the tables of its two-body part, see tabulate.py; empty if none.
         provenance: versions, date and source.
     """
 
@@ -53,7 +58,9 @@ class ModelMetadata:
     layer_widths: list[int] = field(default_factory=list)
     ghost_types: bool = False
     stages: bool = False
+    libraries: list[str] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
+    two_body_tables: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -67,6 +74,7 @@ class ModelMetadata:
         threads: int,
         source: str,
         stages: bool = False,
+        two_body_tables: Mapping[str, Any] = MappingProxyType({}),
     ) -> ModelMetadata:
         """Metadata of a potential that is about to be compiled."""
         cutoffs = potential.per_edge_type_cutoff
@@ -85,6 +93,8 @@ class ModelMetadata:
             layer_widths=potential.layer_widths,
             ghost_types=target.ghost_types,
             stages=stages,
+            two_body_tables=dict(two_body_tables),
+            libraries=imports_of(potential, device),
             provenance={
                 "mlip": mlip.__version__,
                 "torch": str(torch.__version__),
@@ -115,7 +125,9 @@ class ModelMetadata:
             "mlip_layer_widths": " ".join(str(width) for width in self.layer_widths),
             "mlip_ghost_types": "1" if self.ghost_types else "",
             "mlip_stages": "1" if self.stages else "",
+            "mlip_libraries": " ".join(self.libraries),
             MEMORY_KEY: " ".join(repr(size) for size in self.memory),
+            TABLES_KEY: json.dumps(self.two_body_tables) if self.two_body_tables else "",
         }
         return strings | {key: value for key, value in optional.items() if value}
 
@@ -141,6 +153,8 @@ class ModelMetadata:
             layer_widths=[int(width) for width in strings.get("mlip_layer_widths", "").split()],
             ghost_types=strings.get("mlip_ghost_types", "0") == "1",
             stages=strings.get("mlip_stages", "0") == "1",
+            libraries=strings.get("mlip_libraries", "").split(),
             memory=[float(size) for size in strings.get(MEMORY_KEY, "").split()],
+            two_body_tables=json.loads(strings.get(TABLES_KEY, "{}")),
             provenance=json.loads(strings.get("mlip_provenance", "{}")),
         )

@@ -83,8 +83,13 @@ def cache_folder() -> Path:
     given = os.environ.get("NEQUIP_CACHE_DIR")
     if given:
         return Path(given)
+    return project_cache_folder() / "models"
+
+
+def project_cache_folder() -> Path:
+    """Where files are kept that can be made again."""
     user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("MLIP_CACHE") or Path(user) / "mlip") / "models"
+    return Path(os.environ.get("MLIP_CACHE") or Path(user) / "mlip")
 
 
 def _cached(model_id: str, cache: Path) -> Path:

@@ -22,6 +22,7 @@ import torch
 from mlip.deploy.aotinductor import CompilerSettings, compile_program
 from mlip.deploy.errors import CompileError
 from mlip.deploy.programs import stage_programs
+from mlip.deploy.tabulate import tabulated
 from mlip.deploy.tracing import Program
 from mlip.models import Potential, build_model
 
@@ -132,8 +133,9 @@ def main(folder: Path, name: str) -> None:
     potential = build_model(job["config"])
     potential.load_state_dict(job["weights"])
     potential = potential.to(job["device"]).eval().requires_grad_(requires_grad=False)
-    program = stage_programs(potential, job["device"])[name]
-    files = compile_program(program, CompilerSettings(**job["settings"]))
+    settings = CompilerSettings(**job["settings"])
+    with tabulated(potential, settings.table_tolerance):
+        files = compile_program(stage_programs(potential, job["device"])[name], settings)
     (folder / f"{name}.json").write_text(json.dumps(files))
 
 

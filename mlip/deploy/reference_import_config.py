@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mlip.deploy.errors import StoredModelError
+from mlip.models.irreps_config import allegro_parameters, nequip_parameters
 
 Config = dict[str, Any]
 
@@ -103,9 +104,9 @@ def _known_model(config: Config) -> Config:
     if name.endswith("EnergyModel"):  # until 0.15 energies alone had builders of their own
         name, config["do_derivatives"] = name.replace("EnergyModel", "Model"), False
     if name == "FullNequIPGNNModel":
-        name, config = "NequIPGNNModel", _from_nequip_irreps(config)
+        name, config = "NequIPGNNModel", nequip_parameters(config)
     elif name == "FullAllegroModel":
-        name, config = "AllegroModel", _from_allegro_irreps(config)
+        name, config = "AllegroModel", allegro_parameters(config)
     if name == "AllegroModel" and "scalar_embed" in config:
         raise ReferenceImportError(
             "it is an Allegro model of before nequip-allegro 0.5, whose embedding was another: train it again from its "
@@ -143,73 +144,6 @@ def _scales_and_shifts(type_names: Sequence[str], weights: Mapping[str, Tensor])
             numbers *= len(type_names)
         found[f"per_type_energy_{kind}"] = dict(zip(type_names, numbers, strict=True)) if numbers else None
     return found
-
-
-# --- models that were written with irreps -----------------------------------------------------------------------------
-
-_TERM = re.compile(r"(?:(\d+)x)?(\d+)([eo])")
-
-
-def _irreps(text: Any) -> list[tuple[int, int, str]]:
-    """``"8x0e+4x1o"`` -> [(8, 0, "e"), (4, 1, "o")]; a whole number is the l_max of spherical harmonics."""
-    if isinstance(text, int) or (isinstance(text, str) and text.isdigit()):
-        return [(1, order, "eo"[order % 2]) for order in range(int(text) + 1)]
-    terms = []
-    for part in str(text).replace(" ", "").split("+"):
-        match = _TERM.fullmatch(part)
-        if match is None:
-            raise ReferenceImportError(f"its config has irreps that cannot be read: {text!r}")
-        terms.append((int(match[1] or 1), int(match[2]), match[3]))
-    return terms
-
-
-def _spherical_l_max(text: Any) -> int:
-    terms = _irreps(text)
-    if terms != _irreps(len(terms) - 1):
-        raise ReferenceImportError(
-            f"its edges have the irreps {text}; only spherical harmonics up to some l can be used"
-        )
-    return len(terms) - 1
-
-
-def _from_nequip_irreps(config: Config) -> Config:
-    """``FullNequIPGNNModel`` in terms of l_max, parity and num_features."""
-    *hidden, last = (_irreps(layer) for layer in config.pop("feature_irreps_hidden"))
-    l_max = _spherical_l_max(config.pop("irreps_edge_sh"))
-    features = _by_order(hidden[0] if hidden else [(last[0][0], order, "eo"[order % 2]) for order in range(l_max + 1)])
-    parity = bool(hidden) and any(letter != "eo"[order % 2] for _, order, letter in hidden[0])
-    expected = [
-        (count, order, letter)
-        for order, count in enumerate(features)
-        for letter in ("eo" if parity else "eo"[order % 2])
-    ]
-    regular = len(features) == l_max + 1 and len(last) == 1 and last[0][:2] == (features[0], 0) and last[0][2] == "e"
-    if not regular or any(layer != expected for layer in hidden):
-        raise ReferenceImportError(
-            "its layers have irreps that l_max, parity and one number of features per l cannot describe, and such "
-            "models are not built here"
-        )
-    return config | {"num_layers": len(hidden) + 1, "l_max": l_max, "parity": parity, "num_features": features}
-
-
-def _by_order(terms: Sequence[tuple[int, int, str]]) -> list[int]:
-    counts: dict[int, int] = {}
-    for count, order, _ in terms:
-        counts.setdefault(order, count)
-    return [counts[order] for order in sorted(counts)]
-
-
-def _from_allegro_irreps(config: Config) -> Config:
-    """``FullAllegroModel`` in terms of l_max and parity."""
-    l_max = _spherical_l_max(config.pop("irreps_edge_sh"))
-    allowed = {(order, letter) for _, order, letter in _irreps(config.pop("tensor_track_allowed_irreps"))}
-    every = {(order, letter) for order in range(l_max + 1) for letter in "eo"}
-    spherical = {(order, "eo"[order % 2]) for order in range(l_max + 1)}
-    if allowed not in (every, spherical):
-        raise ReferenceImportError(
-            "its tensor features have irreps that l_max and parity cannot describe, and such models are not built here"
-        )
-    return config | {"l_max": l_max, "parity": allowed == every}
 
 
 def existing_base(named: str, given: Path | None, beside: Path) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -56,7 +56,6 @@ def load_reference_state_dict(potential: Potential, state_dict: Mapping[str, Ten
 
 
 def _load_nequip(model: NequIP, weights: Mapping[str, Tensor]) -> None:
-    _refuse_joined_scalars(model)
     _copy(model.type_embedding.weight, weights, "type_embed.embed_module.weight")
     for field, embedding in model.category_embeddings.items():
         source = f"type_embed.categorical_graph_field_embed_modules.{field}.weight"
@@ -66,21 +65,42 @@ def _load_nequip(model: NequIP, weights: Mapping[str, Tensor]) -> None:
         if not isinstance(layer, Interaction):
             raise TypeError(type(layer))
         prefix = f"layer{index}_convnet.conv."
-        _split(layer.linear_in, weights, prefix + "linear_1.weight")
+        joined = _joined_scalars(model, index)
+        _split(layer.linear_in, weights, prefix + "linear_1.weight", joined)
         _mlp(layer.radial_mlp, weights, prefix + "edge_mlp")
+        if joined:
+            _columns_of_joined_scalars(layer, joined)
         _split(layer.linear_out, weights, prefix + "linear_2.weight")
         if layer.self_connection is not None:
             _split(layer.self_connection, weights, prefix + "sc.weight")
     _mlp(model.readout, weights, "per_atom_energy_readout.mlp_module")
 
 
-def _refuse_joined_scalars(model: NequIP) -> None:
-    """The reference keeps even scalars of two origins apart, here they are one block: their weights do not map."""
-    gates = [module for module in model.modules() if isinstance(module, Gate)]
-    if any(len(gate.channels_out) < len(gate.scalars) + len(gate.gated) for gate in gates):
-        raise ValueError(
-            "weights of models with convnet_nonlinearity_scalars {'o': 'abs'} cannot be loaded: train such a model here"
-        )
+def _joined_scalars(model: NequIP, index: int) -> list[int]:
+    """Channels of the blocks of scalars that layer ``index`` gets, if the reference has several where we have one.
+
+    With ``convnet_nonlinearity_scalars: {o: abs}`` odd scalars turn even. The reference keeps them beside those that
+    were even before, as a block with weights of its own.
+    """
+    before = model.layers[index - 1].nonlinearity if index else None
+    if not isinstance(before, Gate) or len(before.channels_out) == len(before.scalars) + len(before.gated):
+        return []
+    return list(before.scalars.values())
+
+
+def _join_scalars(flat: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Weights of the first linear map of a layer, one matrix for each pair of blocks, as of one block."""
+    blocks = iter(flat.split([a * b for a in sizes for b in sizes] + [flat.numel() - sum(sizes) ** 2]))
+    rows = [torch.cat([next(blocks).view(a, b) for b in sizes], dim=1) for a in sizes]
+    return torch.cat([torch.cat(rows).flatten(), next(blocks)])
+
+
+def _columns_of_joined_scalars(layer: Interaction, sizes: list[int]) -> None:
+    """Radial weights lie (block, path, channel) in the reference and (path, channel) here, over all blocks."""
+    weight, paths = layer.radial_mlp.weights[-1], len(layer.tables[0].paths)
+    part = weight[:, : paths * sum(sizes)]
+    blocks = part.clone().split([paths * size for size in sizes], dim=1)
+    part.copy_(torch.cat([block.unflatten(1, (paths, -1)) for block in blocks], dim=2).flatten(1))
 
 
 def _load_allegro(model: Allegro, weights: Mapping[str, Tensor]) -> None:
@@ -142,11 +162,15 @@ def _mlp(mlp: ScalarMLP, weights: Mapping[str, Tensor], prefix: str) -> None:
         _copy(weight, weights, key)
 
 
-def _split(module: EquivariantLinear | SelfConnection, weights: Mapping[str, Tensor], source: str) -> None:
-    """One flat vector there, a matrix per irrep here, in the order of the incoming irreps."""
+def _split(
+    module: EquivariantLinear | SelfConnection, weights: Mapping[str, Tensor], source: str, joined: Sequence[int] = ()
+) -> None:
+    """One flat vector there, a matrix per irrep here, in the order of the incoming irreps; see _joined_scalars."""
     flat = _get(weights, source)
     sizes = [weight.numel() for weight in module.weights.values()]
     if sum(sizes) != flat.numel():
         raise ValueError(f"{source!r} has {flat.numel()} numbers, the config implies {sum(sizes)}")
+    if joined:
+        flat = _join_scalars(flat, joined)
     for weight, part in zip(module.weights.values(), flat.split(sizes), strict=True):
         weight.copy_(part.view_as(weight))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +17,28 @@ from mlip.deploy.package import read_package, write_package
 from mlip.deploy.reference_import import import_reference, reference_package
 from tests.conformance.conftest import ROOT
 from tests.conformance.reference_results import check_equal, structures
-from tests.conformance.trained_models import NEWEST, TRAINED, VERSIONS, Peer, Trained
+from tests.conformance.trained_models import NEWEST, TRAINED, Peer, Trained
 
 pytestmark = pytest.mark.conformance
 
 PACKAGED = [name for name, trained in TRAINED.items() if trained.package]
 
 
+Peers = Callable[[str], Peer | None]
+
+
 @pytest.fixture(scope="session")
-def peers(peer_python: Path) -> dict[str, Peer]:
-    """The reference in its versions: older ones are laid over its environment, where they can be had."""
-    found = {NEWEST: Peer(peer_python)}
-    for version in VERSIONS[:-1]:
+def peers(peer_python: Path) -> Peers:
+    """The reference by version; an older one is laid over its environment when it is first asked for."""
+
+    @functools.cache
+    def peer(version: str) -> Peer | None:
+        if version == NEWEST:
+            return Peer(peer_python)
         overlay = installed(peer_python, ROOT / f"requirements/peer-{version}.txt")
-        if overlay is not None:
-            found[version] = Peer(peer_python, version, overlay)
-    return found
+        return Peer(peer_python, version, overlay) if overlay is not None else None
+
+    return peer
 
 
 def installed(peer_python: Path, lock: Path) -> Path | None:
@@ -50,16 +58,17 @@ def installed(peer_python: Path, lock: Path) -> Path | None:
 class Runs:
     """Checkpoints and packages, made when a test first asks for them."""
 
-    def __init__(self, peers: dict[str, Peer], folder: Path) -> None:
+    def __init__(self, peers: Peers, folder: Path) -> None:
         self._peers, self.folder = peers, folder
         self.structures = folder / "structures.traj"
         write(self.structures, structures())
 
     def peer(self, name: str) -> Peer:
         version = TRAINED[name].version
-        if version not in self._peers:
+        found = self._peers(version)
+        if found is None:
             pytest.skip(f"nequip {version} is not there: requirements/peer-{version}.txt could not be installed")
-        return self._peers[version]
+        return found
 
     def checkpoint(self, name: str) -> Path:
         found = self.folder / name / "last.ckpt"
@@ -71,7 +80,7 @@ class Runs:
 
 
 @pytest.fixture(scope="session")
-def runs(peers: dict[str, Peer], tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs(peers, tmp_path_factory.mktemp("reference"))
 
 

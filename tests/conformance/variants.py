@@ -193,4 +193,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         allegro_mlp_nonlinearity="tanh",
         readout_mlp_nonlinearity="ssp",
     ),
+    # the last one: seeds go by the place in this table
+    "nequip_absolute_odd_scalars": nequip(
+        num_layers=4, convnet_resnet=True, convnet_nonlinearity_scalars={"e": "silu", "o": "abs"}
+    ),
 }

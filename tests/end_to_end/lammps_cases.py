@@ -87,10 +87,11 @@ def lammps(
     ranks: int = 1,
     env: dict[str, str] | None = None,
     start: Callable[[int], list[str]] = environment_lmp,
+    limit: float = 300,
 ) -> str:
     """Run an input script in `folder` with the environment's `lmp`; its output, or LammpsError with it.
 
-    `start` gives the command that starts another LAMMPS on a number of ranks.
+    `start` gives the command that starts another LAMMPS on a number of ranks. After `limit` seconds it counts as hung.
     """
     script = folder / "in.lammps"
     script.write_text("\n".join(commands) + "\n")
@@ -99,7 +100,7 @@ def lammps(
     if preload := os.environ.get("MLIP_LMP_PRELOAD"):  # ci/sanitize
         environment["LD_PRELOAD"] = preload
     done = subprocess.run(
-        program, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        program, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit, check=False
     )
     output = done.stdout + done.stderr
     if done.returncode != 0:
@@ -161,6 +162,7 @@ def run_cases(
     ranks: int = 1,
     env: dict[str, str] | None = None,
     start: Callable[[int], list[str]] = environment_lmp,
+    limit: float = 300,
     **changes: object,
 ) -> list[Result]:
     """The same for several geometries by a single LAMMPS, which is cleared between them."""
@@ -175,7 +177,7 @@ def run_cases(
         if number:
             commands += ["clear", f"print '{_NEXT_CASE}'"]
         commands += script(spec, f"{number}.data", boundary, f"{number}.dump")
-    output = lammps(folder, commands, ranks, env, start)
+    output = lammps(folder, commands, ranks, env, start, limit)
     parts = output.split(_NEXT_CASE)
     assert len(parts) == len(cases)
     dumps = [folder / f"{number}.dump" for number in range(len(cases))]

@@ -11,8 +11,9 @@ from ase.build import bulk
 from PIL import Image
 
 from mlip.cli.demo_dhfr import THERMO_COLUMNS, thermo_rows
-from mlip.cli.demo_report import ModelReport, Parity, print_table, write_figure
+from mlip.cli.demo_report import ModelReport, print_table, write_figure
 from mlip.integrations.lammps_md import Dynamics, LammpsError, Trajectory, run_dynamics
+from mlip.report.evaluation import Evaluation, FrameValues
 
 from .toy_potential import toy_reference, write_toy_model
 
@@ -87,10 +88,12 @@ def test_the_report_is_a_table_and_a_figure(
     trajectories: dict[str, Trajectory], alloy: Atoms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = toy_reference(alloy, "pair_allegro")
-    labels = np.linspace(-1.0, 1.0, 30)
-    parity = Parity(np.array([[1.0, 1.003], [2.0, 1.997]]), np.stack([labels, labels + 0.05], axis=1))
+    labels = np.linspace(-1.0, 1.0, 30).reshape(10, 3)
+    evaluation = Evaluation("data")
+    for error in (0.03, -0.03):
+        evaluation.add(0, ["Cu"] * 10, FrameValues(1.0, labels), FrameValues(1.0 + error, labels + 0.05))
     runs = {"nve, 1 rank": trajectories["nve"], "nvt, 2 ranks": trajectories["nvt"]}
-    report = ModelReport("toy", parity, runs, expected.energy, expected.forces)
+    report = ModelReport("toy", evaluation, runs, expected.energy, expected.forces)
     print_table([report])
     printed = capsys.readouterr().out
     assert "3.00" in printed  # meV/atom

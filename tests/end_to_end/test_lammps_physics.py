@@ -223,9 +223,8 @@ def test_twenty_thousand_nve_steps_conserve_energy(
     model = build(name)
     atoms = alloy((2, 2, 2))
     dynamics = ("velocity all create 300 7", "timestep 0.001", "fix 1 all nve", "run 20000")
-    result = run(
-        tmp_path, model, atoms, style=model.style + options, ranks=ranks, thermo=50, virial=False, run=dynamics
-    )  # fmt: skip
+    settings: dict[str, object] = {"ranks": ranks, "thermo": 50, "virial": False, "run": dynamics, "limit": 3000}
+    result = run(tmp_path, model, atoms, style=model.style + options, **settings)
     total = result.thermo["TotEng"]
     drift, spread = energy_drift(total, np.arange(len(total)) * 0.05, len(atoms))
     what = f"LAMMPS, 20000 steps, {model.style}{options}, {model.file.name} on {ranks} rank(s)"

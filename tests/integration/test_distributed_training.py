@@ -10,6 +10,8 @@ import torch
 from ase.io import read
 
 from mlip.data.emt import write_emt_dataset
+from mlip.training.epoch_times import read_times
+from mlip.training.results_file import read_results
 from tests.integration.test_training_run import CONFIG, in_process, nequip_train, weights
 
 WRITER = """
@@ -66,3 +68,18 @@ def test_all_test_frames_are_written_once(folder: Path) -> None:
     ]
     assert len(energies[0]) == 4
     assert energies[1] == pytest.approx(energies[0], rel=1e-9)
+
+
+def test_the_results_hold_what_all_processes_saw(folder: Path) -> None:
+    found = []
+    for name in ("one", "two"):
+        results = read_results(folder / name)
+        assert results is not None
+        found.append({evaluation.name: evaluation.numbers() for evaluation in results.evaluations})
+        assert sum(time.steps for time in read_times(folder / name)) == 4
+    one, two = found
+    assert {name: evaluation["frames"] for name, evaluation in two.items()} == {"test0": 4, "test1": 4}
+    for name, evaluation in one.items():
+        assert two[name]["forces"] == pytest.approx(evaluation["forces"], rel=1e-6)
+        worst = [[frame["index"] for frame in each["worst"]["force_rmse"]] for each in (evaluation, two[name])]
+        assert worst[0] == worst[1]

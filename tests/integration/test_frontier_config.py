@@ -17,6 +17,7 @@ from mlip.data.emt import write_emt_dataset
 from mlip.data.lmdb_file import write_lmdb
 from mlip.data.read_ase import from_ase
 from mlip.deploy.checkpoint import checkpoint_info
+from tests.integration.test_training_run import nequip_train
 
 CONFIG = """
 run: [train, val, test]
@@ -202,9 +203,11 @@ def test_it_is_valid(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "pip install wandb" in found
 
 
-def test_it_trains(folder: Path) -> None:
+def test_it_trains_on_two_processes(folder: Path) -> None:
     arguments = ["-cn", "demo", "-cp", f"{folder}/configs/", "hydra.verbose=false", "hydra.run.dir=out"]
-    train.main([*arguments, "++num_nodes=1", "++trainer.enable_progress_bar=false"])
+    sizes = ["++num_nodes=1", "+trainer.devices=2", "++trainer.enable_progress_bar=false"]
+    finished = nequip_train(folder, *arguments, *sizes)
+    assert finished.returncode == 0, finished.stderr
     output = folder / "out"
     assert {"best.ckpt", "last.ckpt", "metrics.csv", "report.html"} <= {path.name for path in output.iterdir()}
     written = read(output / "test_dataset0.xyz", ":")

@@ -144,6 +144,43 @@ def test_fine_tuning_starts_from_the_weights_of_a_checkpoint(folder: Path) -> No
     assert checkpoint_info(on / "last.ckpt")["epoch"] == 1
 
 
+TUNED = [
+    {"_target_": "nequip.model.ModelFromCheckpoint", "checkpoint_path": "base/last.ckpt"},
+    {
+        "_target_": "nequip.model.modify",
+        "modifiers": [],
+        "model": {"_target_": "nequip.model.ModelFromCheckpoint", "checkpoint_path": "base/last.ckpt"},
+    },
+]
+
+
+@pytest.mark.parametrize("model", TUNED)
+def test_data_must_have_types_and_cutoff_of_the_model_that_is_trained_further(
+    folder: Path, model: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    write_config(folder, "other_types", {"model": model})
+    with pytest.raises(SystemExit):
+        train.main(["-cn", "other_types", "--check", "type_names=[Au,Cu]", "data.transforms.1.r_max=3.0"])
+    error = capsys.readouterr().err
+    assert "the data's types ['Au', 'Cu'] are not the model's type_names ['Cu', 'Au']" in error
+    assert "data.transforms[1].r_max is 3.0 Å, less than the model's r_max 3.2 Å" in error
+    train.main(["-cn", "other_types", "--check"])
+
+
+def test_data_must_have_types_of_the_model_that_is_evaluated(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The section of the model in the config agrees with the data, but ckpt_path names another model."""
+    monkeypatch.chdir(folder)
+    words = ["run=[test]", "type_names=[Au,Cu]", "++ckpt_path=base/last.ckpt", "hydra.run.dir=evaluated"]
+    with pytest.raises(SystemExit):
+        train.main(["-cn", "config", *words])
+    error = capsys.readouterr().err
+    assert "the model is that of ckpt_path, base/last.ckpt" in error
+    assert "the data's types ['Au', 'Cu'] are not the model's type_names ['Cu', 'Au']" in error
+
+
 LOGGERS = [("TensorBoardLogger", "tensorboard", "save_dir"), ("wandb.WandbLogger", "wandb", "save_dir")]
 
 

@@ -16,26 +16,31 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mlip"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-# What each part may import of the others; each may import itself, mlip.graph (the two records of tensors)
-# and mlip.cutoffs, which data and models share.
-# Imports point one way: cli -> {training, deploy, integrations, stack} -> models -> nn; data beside models.
+# What each part may import of the others; each may import itself, mlip.graph (the two records of tensors),
+# mlip.cutoffs, which data and models share, and mlip.torch_versions.
+# Imports point one way: cli -> {training, deploy, integrations, stack} -> models -> nn; data beside models; report,
+# which makes figures of numbers, above data.
 ALLOWED = {
     "graph": set(),
     "cutoffs": set(),
+    "torch_versions": set(),
     "nn": set(),
     "models": {"nn"},
     "data": {"config"},
-    "training": {"config", "data", "deploy", "models", "nn"},
+    "report": {"data"},
+    "training": {"config", "data", "deploy", "models", "nn", "report"},
     "deploy": {"data", "models", "nn"},
     "integrations": {"data", "deploy", "models", "nn"},
     "config": set(),  # its table of public names says where classes are, as text
     "stack": set(),
-    "cli": {"config", "data", "deploy", "integrations", "models", "nn", "stack", "training"},
+    "jobs": {"stack"},
+    "cli": {"config", "data", "deploy", "integrations", "jobs", "models", "nn", "report", "stack", "training"},
 }
 FORBIDDEN_OUTSIDE = {
     "nn": {"ase", "hydra", "lightning", "omegaconf", "pytorch_lightning"},
     "models": {"ase", "hydra", "lightning", "omegaconf", "pytorch_lightning"},
     "stack": {"e3nn", "hydra", "lightning", "torch"},
+    "jobs": {"e3nn", "hydra", "lightning", "torch"},
 }
 
 EXCEPTIONS = {
@@ -92,7 +97,7 @@ def violations(path: Path) -> list[str]:
         elif (
             len(parts) > 1
             and (part, module) not in EXCEPTIONS
-            and parts[1] not in {part, "graph", "cutoffs", *ALLOWED.get(part, set())}
+            and parts[1] not in {part, "graph", "cutoffs", "torch_versions", *ALLOWED.get(part, set())}
         ):
             found.append(f"{path.relative_to(ROOT)}:{line} {part} must not import mlip.{parts[1]}")
     return found
@@ -108,8 +113,14 @@ def test_imports_point_one_way() -> None:
     assert not found, "\n".join(found)
 
 
+def test_one_module_knows_what_versions_of_torch_differ_in() -> None:
+    asking = re.compile(r"hasattr\(torch|torch\.__version__\s*[<>=]|TorchVersion|signature\(torch")
+    found = [path for path in SOURCES if path.stem != "torch_versions" and asking.search(path.read_text())]
+    assert not found, f"{found}: put the difference into mlip/torch_versions.py"
+
+
 def test_the_rules_have_no_cycle_below_the_command_line() -> None:
-    order = ["graph", "nn", "models", "config", "data", "deploy", "training", "cli"]
+    order = ["graph", "nn", "models", "config", "data", "report", "deploy", "training", "cli"]
     for position, part in enumerate(order):
         above = set(order[position + 1 :])
         assert not ALLOWED[part] & above, f"{part} may import something above it"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlip.cli.train import hydra_arguments, shipped_configs
+from mlip.cli.train import hydra_arguments, options_first, shipped_configs
 
 
 @pytest.fixture
@@ -36,3 +36,12 @@ def test_configs_that_come_with_mlip_are_found_by_name(folder: Path) -> None:
 def test_a_config_of_the_current_folder_comes_first(folder: Path) -> None:
     (folder / "demo_allegro.yaml").write_text("run: [train]\n")
     assert hydra_arguments(["-cn", "demo_allegro"], folder) == ["-cn", "demo_allegro"]
+
+
+def test_overrides_stand_behind_options() -> None:
+    """Lightning starts further processes of a run with these words and overrides of its own behind them."""
+    words = ["seed=2", "-cn", "water", "~trainer.logger", "--config-path", "/configs", "-m", "++num_nodes=1"]
+    assert options_first(words) == [
+        *("-cn", "water", "--config-path", "/configs", "-m"),
+        *("seed=2", "~trainer.logger", "++num_nodes=1"),
+    ]

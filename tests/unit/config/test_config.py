@@ -10,11 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlip.config.errors import ConfigError
 from mlip.config.instantiate import instantiate
-from mlip.config.load import check_config
-from mlip.config.resolvers import register_resolvers, register_training_data_stats
+from mlip.config.load import check_config, resolved
+from mlip.config.resolvers import big_dataset_stats, register_resolvers, register_training_data_stats
 from mlip.config.signatures import parameters_of
 from mlip.config.targets import TARGETS, resolve_target
 from mlip.config.validate import stages
+from mlip.models import build_model
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
@@ -207,3 +208,68 @@ def test_a_valid_config_says_which_statistics_it_needs() -> None:
 def test_each_mistake_has_its_sentence(place: str, value: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_config(changed(place, value))
+
+
+class TestStatisticsOfPublishedDataSets:
+    CONFIG = """
+cutoff: 6.0
+stats: ${big_dataset_stats:NAME,${cutoff}}
+names: ${stats.model_type_names}
+neighbours: ${stats.num_neighbors_mean}
+of_copper: ${stats.per_type_num_neighbors_mean.Cu}
+energies: ${stats.isolated_atom_energies}
+"""
+
+    def resolved(self, name: str, **changes: Any) -> dict[str, Any]:
+        register_resolvers()
+        config = OmegaConf.merge(OmegaConf.create(self.CONFIG.replace("NAME", name)), changes)
+        return dict(resolved(config))  # type: ignore[arg-type]
+
+    def test_they_are_numbers_by_type(self) -> None:
+        found = self.resolved("MPTrj")
+        assert (found["neighbours"], found["of_copper"]) == (62.0121, 59.1786)
+        assert len(found["names"]) == 89
+        assert list(found["energies"]) == found["names"]
+
+    def test_neighbours_grow_with_the_cutoff(self) -> None:
+        for name in ("MPTrj", "MatPES", "OMat"):
+            assert big_dataset_stats(name, 4.5).num_neighbors_mean < big_dataset_stats(name, 8.0).num_neighbors_mean
+
+    @pytest.mark.parametrize(
+        "name, cutoff, sentence",
+        [
+            ("MPtrj", 6.0, r"there are MPTrj, MatPES, OMat \(did you mean MPTrj\?\)"),
+            ("OMat", 6.2, r"known for 4\.5, 5\.0, .*, 8\.0 Å; write the numbers, or take \$\{training_data_stats"),
+            ("OMat", "wide", r"\$\{big_dataset_stats:OMat,wide\}: the numbers of neighbours are known for"),
+        ],
+    )
+    def test_others_are_one_sentence(self, name: str, cutoff: Any, sentence: str) -> None:
+        with pytest.raises(ConfigError, match=sentence):
+            self.resolved(name, cutoff=cutoff)
+
+
+FULL = {
+    "nequip.model.FullNequIPGNNModel": (
+        {"irreps_edge_sh": "0e+1o", "feature_irreps_hidden": ["4x0e+2x1o", "4x0e"]},
+        {"_target_": "nequip.model.NequIPGNNModel", "l_max": 1, "parity": False, "num_features": [4, 2]},
+    ),
+    "allegro.model.FullAllegroModel": (
+        {
+            "irreps_edge_sh": 1,
+            "tensor_track_allowed_irreps": "0e+1o",
+            "radial_chemical_embed": {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed"},
+        },
+        {"_target_": "allegro.model.AllegroModel", "l_max": 1, "parity": False},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_models_written_with_irreps_are_the_ordinary_ones(name: str) -> None:
+    given, expected = FULL[name]
+    common = {"_target_": name, "type_names": ["Cu"], "r_max": 3.0, "avg_num_neighbors": 9.0}
+    config = build_model({**common, **given}).config
+    assert {key: config[key] for key in expected} == expected
+    with pytest.raises(ValueError, match=r"l_max is said by .*irreps_edge_sh"):
+        build_model({**common, **given, "l_max": 1})
+    assert not {"l_max", "parity"} & {parameter.name for parameter in parameters_of(name) or []}

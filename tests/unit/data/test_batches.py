@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from ase.data import chemical_symbols
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, Subset
@@ -13,8 +14,10 @@ from torch.utils.data import ConcatDataset, Subset
 from mlip.data.batch_budget import BatchBudget, BudgetSampler, Size
 from mlip.data.datamodule import NequIPDataModule
 from mlip.data.errors import DataError
+from mlip.data.frame import collate
 from mlip.data.frame_dataset import FrameDataset
 from mlip.data.sampler import EpochSampler, PartialSampler
+from mlip.data.splits import random_split
 from mlip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
 from tests.unit.data.some_frames import molecule
 
@@ -141,3 +144,13 @@ def test_partial_epochs_go_round_the_data_set() -> None:
     assert list(sampler) == seen[12:16]
     with pytest.raises(ValueError, match="from 1 to 10"):
         PartialSampler(range(10), num_samples_per_epoch=11)
+
+
+def test_frames_of_a_batch_know_their_place_in_the_file_after_a_split() -> None:
+    transforms = [ChemicalSpeciesToAtomTypeMapper(list(chemical_symbols[1:])), NeighborListTransform(r_max=2.0)]
+    dataset = FrameDataset([molecule(seed) for seed in range(9)], transforms)
+    part = random_split(dataset, {"train": 5, "val": 4}, seed=3)["val"]
+    batch = collate([part[i] for i in range(4)])
+    assert batch.frame_index is not None
+    assert batch.frame_index.tolist() == list(part.indices)
+    assert batch.to("cpu").frame_index is not None

@@ -12,6 +12,7 @@ from torch import nn
 
 from mlip.config.errors import ConfigError
 from mlip.models import build_model
+from mlip.torch_versions import PlainMuon, muon_optimizer
 from mlip.training.config_module import conflict_free_gradient
 from mlip.training.muon import MuonWithAuxAdam, muon_param_groups
 from mlip.training.schedulefree_module import AverageCopy
@@ -65,7 +66,7 @@ def test_both_kinds_take_the_steps_of_their_own_optimizers() -> None:
     alone = [nn.Parameter(weight.detach().clone()), nn.Parameter(bias.detach().clone())]
     groups = [{"params": [weight], "use_muon": True}, {"params": [bias], "use_muon": False}]
     both = MuonWithAuxAdam(groups)
-    muon = torch.optim.Muon([alone[0]], lr=0.02, momentum=0.95, weight_decay=0.0)
+    muon = muon_optimizer()([alone[0]], lr=0.02, momentum=0.95, weight_decay=0.0)
     adam = torch.optim.AdamW([alone[1]], lr=3e-4, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
     for _ in range(3):
         for one, two in zip((weight, bias), alone, strict=True):
@@ -75,6 +76,23 @@ def test_both_kinds_take_the_steps_of_their_own_optimizers() -> None:
             optimizer.step()
     assert torch.equal(weight, alone[0])
     assert torch.equal(bias, alone[1])
+
+
+@pytest.mark.skipif(muon_optimizer() is PlainMuon, reason="this torch has no Muon of its own")
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4)])
+def test_older_versions_of_torch_take_the_steps_of_newer_ones(shape: tuple[int, int]) -> None:
+    torch.manual_seed(1)
+    plain = nn.Parameter(torch.randn(shape))
+    other = nn.Parameter(plain.detach().clone())
+    settings = {"lr": 0.02, "momentum": 0.95, "weight_decay": 0.1}
+    optimizers = [PlainMuon([plain], **settings), muon_optimizer()([other], **settings)]
+    for _ in range(3):
+        plain.grad = torch.randn(shape)
+        other.grad = plain.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(plain, other, rtol=0, atol=1e-3)
+    assert optimizers[0].state_dict()["state"][0].keys() == optimizers[1].state_dict()["state"][0].keys()
 
 
 def test_muon_needs_groups() -> None:
