@@ -166,7 +166,7 @@ def _check(arguments: list[str]) -> None:
     """Compose the config as a run would, check it, and leave nothing behind."""
     # hydra.main alone resolves everything a config may ask Hydra for, and it wants a folder to run in
     with tempfile.TemporaryDirectory() as folder:
-        nowhere = [f"hydra.run.dir={folder}", "hydra.output_subdir=null", "hydra/job_logging=disabled"]
+        nowhere = [f"hydra.run.dir={folder}", "hydra.output_subdir=null", "hydra/job_logging=none"]
         _run_hydra([*arguments, *nowhere], _check_job)
 
 
