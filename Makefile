@@ -138,7 +138,7 @@ check: lint test-unit ## lint, types and all tests but those of LAMMPS from sour
 .PHONY: test-unit
 test-unit: plugin
 	@$(in_venv) OMP_NUM_THREADS=1 $(python) -m pytest -m "not conformance and not lammps_source and not slow" \
-		--cov --cov-report=term $(PYTEST_ARGS)
+		-n 2 --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 .PHONY: test-lammps
 test-lammps: plugin lmp ## all tests in LAMMPS: the plugin, Kokkos, ML-IAP, the slow ones; builds LAMMPS first

@@ -23,6 +23,7 @@ import mlip
 from mlip.deploy.compile import SUFFIXES, compile_potential
 from mlip.deploy.targets import TARGETS
 from mlip.models import Potential, build_model
+from mlip.stack.cache import locked
 
 TYPE_NAMES = ["Cu", "Au"]
 R_MAX = 5.0
@@ -86,10 +87,11 @@ def compiled(model: str, dtype: str, mode: str, target: str) -> Path:
     """The file of a model, compiled for one thread on the CPU, or for the GPU where MLIP_TEST_DEVICE says cuda."""
     folder = _cache_folder()
     file = folder / f"{model}-{dtype}-{target}{SUFFIXES[mode]}"
-    if not file.exists():
-        # a copy: compilation moves the weights to the device
-        weights = copy.deepcopy(potential(model, dtype))
-        compile_potential(weights, file, mode=mode, device=DEVICE, target=TARGETS[target])
+    with locked(folder / f"{file.name}.lock"):  # other test processes want it, too
+        if not file.exists():
+            # a copy: compilation moves the weights to the device
+            weights = copy.deepcopy(potential(model, dtype))
+            compile_potential(weights, file, mode=mode, device=DEVICE, target=TARGETS[target])
     return file
 
 

@@ -97,14 +97,11 @@ def _earlier(folder: Path) -> RunResults:
 
 
 def _evaluate(options: argparse.Namespace) -> RunResults:
-    import logging
-
     from mlip.cli.progress import progress_bar
     from mlip.training.evaluate_run import evaluate_run
     from mlip.training.run import quiet_lightning
 
     quiet_lightning()
-    logging.getLogger("mlip").setLevel(logging.WARNING)
     with progress_bar(quiet=options.json) as progress:
         task = progress.add_task("evaluating", total=None)
         return evaluate_run(

@@ -166,10 +166,10 @@ def _table(functions: RadialFunctions, intervals: int) -> tuple[Tensor, tuple[fl
     fractions = (torch.arange(_POINTS_PER_INTERVAL, dtype=torch.float64) + 0.5) / _POINTS_PER_INTERVAL
     row = torch.arange(intervals).repeat_interleave(_POINTS_PER_INTERVAL)
     x = fractions.repeat(intervals)
-    u = (row + x) / intervals
+    u = (row + 1.0 - x) / intervals
     expected = with_derivatives(functions, u)[:2]
     powers = torch.arange(1, NUM_COEFFICIENTS, dtype=torch.float64).view(1, -1, 1)
-    of_slopes = coefficients[:, 1:] * powers * intervals
+    of_slopes = coefficients[:, 1:] * powers * -intervals
     found = (polynomials(coefficients, row, x), polynomials(of_slopes, row, x))
     value, slope = (_largest_error(*pair) for pair in zip(found, expected, strict=True))
     return coefficients, (value, slope)

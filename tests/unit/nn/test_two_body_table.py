@@ -38,7 +38,7 @@ def test_at_the_knots_values_and_slopes_are_those_of_the_function() -> None:
 def look_up_plain(table: TwoBodyTable, u: Tensor) -> Tensor:
     """The same by powers, for derivatives in forward mode."""
     row = (u.detach() * table.num_intervals).floor().long().clamp(max=table.num_intervals)
-    x = u * table.num_intervals - row
+    x = row + 1 - u * table.num_intervals
     return torch.einsum("uk,ukc->uc", x.unsqueeze(-1) ** torch.arange(6), table.coefficients[row])
 
 
@@ -56,6 +56,13 @@ def test_doubling_the_intervals_divides_the_error_by_sixty() -> None:
     assert errors[0] / errors[1] > 40.0
     assert errors[1] / errors[2] > 40.0
     assert errors[2] < 1e-7
+
+
+def test_in_single_precision_what_vanishes_at_the_cutoff_has_small_relative_errors_there() -> None:
+    coefficients = quintic_coefficients(wave, 8).unsqueeze(0)
+    u = torch.tensor([1.0 - 1e-2, 1.0 - 1e-3, 1.0 - 1e-4], dtype=torch.float64)
+    single = look_up(TwoBodyTable(coefficients.float(), num_types=1), u).double()
+    torch.testing.assert_close(single, look_up(wave_table(8), u), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("u", [1.0, 1.3, 1e6])
