@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlip.stack.errors import StackError
+from mlip.cli.recipe_command import FAILED, run, table
 
 if TYPE_CHECKING:
     from mlip.jobs.job import Wishes
@@ -20,7 +19,6 @@ EXAMPLES = """examples:
   mlip job render --site perlmutter --runtime spack --time 12:00:00 --output jobs
   mlip job explain --site lumi --kind md
 """
-FAILED = 1
 OUTPUT = Path("mlip-jobs")
 
 
@@ -74,31 +72,11 @@ def _add_wishes(p: argparse.ArgumentParser) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point; exits with status 1 and one sentence when something cannot be done."""
     options = parser().parse_args(args)
-    try:
-        status = ACTIONS[options.command](options)
-        sys.stdout.flush()
-    except StackError as error:
-        print(f"mlip job: {error}", file=sys.stderr)
-        status = FAILED
-    except ModuleNotFoundError as error:
-        if error.name not in {"yaml", "jinja2"}:
-            raise
-        package = {"yaml": "PyYAML", "jinja2": "Jinja2"}[error.name]
-        print(f"mlip job: {package} is needed: python3 -m pip install {package}", file=sys.stderr)
-        status = FAILED
-    except BrokenPipeError:  # `| head` has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - flushed at exit
-        status = 0
-    except OSError as error:
-        print(f"mlip job: {error.filename}: {error.strerror}", file=sys.stderr)
-        status = FAILED
-    if status:
-        raise SystemExit(status)
+    run("mlip job", lambda: ACTIONS[options.command](options))
 
 
 def list_sites(_: argparse.Namespace) -> int:
     """``mlip job list``."""
-    from mlip.cli.stack import table
     from mlip.jobs import profile
 
     rows = [("site", "GPUs a node", "stacks", "engine", "backend", "for")]
@@ -126,7 +104,6 @@ def render(options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace, *, warn: bool = True) -> int:
     """``mlip job explain``."""
-    from mlip.cli.stack import table
     from mlip.jobs import explain as explaining
     from mlip.jobs.job import make
 
@@ -150,15 +127,16 @@ def shipped(options: argparse.Namespace) -> int:
     from mlip.jobs import explain as explaining
     from mlip.jobs import render as rendering
     from mlip.stack import places
+    from mlip.stack.render import difference
 
     files = rendering.shipped() | explaining.pages()
-    difference = rendering.drift(files, places.checkout())
+    found = difference(files, places.checkout())
     if options.check:
-        print(difference, end="")
-        return FAILED if difference else 0
+        print(found, end="")
+        return FAILED if found else 0
     for path, text in files.items():
         rendering.write({path.name: text}, path.parent)
-    print(f"{len(files)} files" if difference else "nothing changed")
+    print(f"{len(files)} files" if found else "nothing changed")
     return 0
 
 

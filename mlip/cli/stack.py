@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlip.cli.recipe_command import FAILED, run, table
 from mlip.cli.stack_parser import parser
 from mlip.cli.stack_spack import spack
 from mlip.stack.errors import StackError
@@ -17,42 +17,11 @@ from mlip.stack.errors import StackError
 if TYPE_CHECKING:
     from mlip.stack.recipe import Stack
 
-FAILED = 1
-
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point; exits with status 1 and one sentence when something cannot be done."""
     options = parser().parse_args(args)
-    try:
-        status = ACTIONS[options.command](options)
-        sys.stdout.flush()
-    except StackError as error:
-        print(f"mlip stack: {error}", file=sys.stderr)
-        status = FAILED
-    except KeyboardInterrupt:
-        print("mlip stack: interrupted; what is done is kept, so run it again", file=sys.stderr)
-        status = 130
-    except ModuleNotFoundError as error:
-        if error.name not in {"yaml", "jinja2"}:
-            raise
-        package = {"yaml": "PyYAML", "jinja2": "Jinja2"}[error.name]
-        print(f"mlip stack: {package} is needed: python3 -m pip install {package}", file=sys.stderr)
-        status = FAILED
-    except BrokenPipeError:  # `| head` has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - flushed at exit
-        status = 0
-    except OSError as error:  # a file of the user's
-        print(f"mlip stack: {error.filename}: {error.strerror}", file=sys.stderr)
-        status = FAILED
-    if status:
-        raise SystemExit(status)
-
-
-def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
-    """Columns, each as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(f"{indent}{line}".rstrip() for line in lines)
+    run("mlip stack", lambda: ACTIONS[options.command](options))
 
 
 def list_stacks(options: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -92,21 +91,6 @@ def shipped() -> dict[Path, str]:
                 _, files = rendered(Wishes(site, kind=kind, runtime=runtime), recipes)
                 found |= {profile.folder() / site / runtime / name: text for name, text in files.items()}
     return found
-
-
-def drift(files: dict[Path, str], root: Path) -> str:
-    """How files differ from what they should be, as a unified diff; empty where they do not."""
-    lines: list[str] = []
-    for path, text in files.items():
-        there = path.read_text(encoding="utf-8") if path.is_file() else ""
-        name = str(path.relative_to(root))
-        lines += difflib.unified_diff(
-            there.splitlines(keepends=True),
-            text.splitlines(keepends=True),
-            name if path.is_file() else f"{name} (missing)",
-            f"{name} (rendered)",
-        )
-    return "".join(lines)
 
 
 def _templates(root: Path | None) -> jinja2.Environment:

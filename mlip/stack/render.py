@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlip.stack import places, spack_environment
@@ -86,8 +87,13 @@ def write(stack: Stack, root: Path | None = None) -> list[Path]:
 def drift(stack: Stack, root: Path | None = None) -> str:
     """How the files of a stack differ from what the recipe says, as a unified diff; empty where they do not."""
     root = root or places.checkout()
+    return difference(rendered(stack, root), root)
+
+
+def difference(files: Mapping[Path, str], root: Path) -> str:
+    """How files below a folder differ from what they should be, as a unified diff; empty where they do not."""
     lines: list[str] = []
-    for path, text in rendered(stack, root).items():
+    for path, text in files.items():
         name = str(path.relative_to(root))
         there = path.read_text(encoding="utf-8") if path.is_file() else ""
         lines += difflib.unified_diff(

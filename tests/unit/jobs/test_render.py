@@ -11,6 +11,7 @@ import pytest
 
 from mlip.jobs import explain, profile, render
 from mlip.jobs.job import Recipes, Wishes, make
+from mlip.stack.render import difference
 
 ROOT = Path(__file__).parents[3]
 SHELLCHECK = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) or shutil.which("shellcheck")
@@ -19,7 +20,7 @@ SHELLCHECK = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) o
 def test_the_projects_files_are_what_its_profiles_say() -> None:
     """The golden files of every site, runtime and kind, and the pages of the guide."""
     files = render.shipped() | explain.pages()
-    assert not render.drift(files, ROOT), "`mlip job shipped` writes them anew; look at the difference"
+    assert not difference(files, ROOT), "`mlip job shipped` writes them anew; look at the difference"
     there = {path for path in profile.folder().glob("[!_]*/*/*") if path.is_file()}
     assert there == set(render.shipped()), "a file that no profile renders"
 
