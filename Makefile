@@ -13,7 +13,7 @@ ACAC_DATA  ?= ../shared/data/acac
 DHFR_PDB   ?= ../shared/data/dhfr/5dfr_solv-cube_equil.pdb
 
 cpp_files   = $(wildcard lammps/src/*.cpp lammps/src/*.h lammps/src/*/*.cpp lammps/src/*/*.h)
-shell_files = $(shell grep -lE '^\#!.*/(env )?(ba)?sh' .ci/* ci/* lammps/* containers/stages/* 2>/dev/null)
+shell_files = $(shell grep -lE '^\#!.*/(env )?(ba)?sh' .ci/* ci/* lammps/* containers/stages/* tests/* 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
