@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mlip.cli.assignments import assignments
+
 if TYPE_CHECKING:
     from mlip.data.check import Report
 
@@ -71,15 +73,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def key_mapping(pairs: Sequence[str]) -> dict[str, str] | None:
     """``NAME=FIELD`` words as a mapping from a file's names to public ones; None without any."""
-    from mlip.data.errors import DataError
-
-    mapping = {}
-    for pair in pairs:
-        key, equals, field = pair.partition("=")
-        if not (key and equals and field):
-            raise DataError(f"--key takes NAME=FIELD, not {pair!r}")
-        mapping[key] = field
-    return mapping or None
+    return assignments(pairs, "--key", "NAME=FIELD") or None
 
 
 def _convert(options: argparse.Namespace, mapping: dict[str, str] | None) -> None:

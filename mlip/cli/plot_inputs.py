@@ -82,7 +82,7 @@ def _bulk(symbol: str) -> Atoms | None:
 
     try:
         return bulk(symbol)
-    except (ValueError, KeyError, RuntimeError, NotImplementedError):
+    except (ValueError, KeyError, RuntimeError):
         return None  # not every element has a simple crystal
 
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlip.cli.assignments import assignments
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -51,15 +53,7 @@ def species_map(pairs: list[str]) -> Mapping[str, str] | bool:
     Raises:
         DataError: not of that form.
     """
-    from mlip.data.errors import DataError
-
-    found = {}
-    for pair in pairs:
-        element, equals, name = pair.partition("=")
-        if not (element and equals and name):
-            raise DataError(f"--map takes ELEMENT=TYPE, not {pair!r}")
-        found[element] = name
-    return found or True
+    return assignments(pairs, "--map", "ELEMENT=TYPE") or True
 
 
 def structure_with_model(options: argparse.Namespace) -> Atoms:

@@ -103,27 +103,13 @@ def read(name: str, root: Path | None = None) -> Document:
         raise StackError(
             f"no such site: {name}; " + (f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}")
         )
-    document = _extended(name, folder(root), ())
+    document = schema.extended(name, "recipes/sites/{}/site.yaml", root or places.checkout())
     value = {key: item for key, item in document.value.items() if key != "extends"}
     checked = Document(value, document.places)
     SCHEMA.check(value, (), checked.place)
     _check_sources(checked)
     _check_ranks(checked)
     return checked
-
-
-def _extended(name: str, sites: Path, seen: tuple[str, ...]) -> Document:
-    """A profile with what it extends beneath it."""
-    document = schema.read(sites / name / "site.yaml")
-    below = document.value.get("extends")
-    if below is None:
-        return document
-    place = document.place(("extends",))
-    if below in (*seen, name):
-        raise StackError(f"{place}: sites extend each other in a circle: {' -> '.join([*seen, name, str(below)])}")
-    if not (sites / str(below) / "site.yaml").is_file():
-        raise StackError(f"{place}: extends '{below}', but there is no recipes/sites/{below}/site.yaml")
-    return schema.merged(_extended(str(below), sites, (*seen, name)), document)
 
 
 def _check_sources(document: Document) -> None:

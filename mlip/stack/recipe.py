@@ -230,24 +230,10 @@ def load(name: str, root: Path | None = None) -> Stack:
         near = get_close_matches(target, [*known, *others], n=1)
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"
         raise StackError(f"no such stack: {name}; {hint}")
-    document = _extended(target, folder(root), ())
+    document = schema.extended(target, "recipes/stacks/{}.yaml", root)
     SCHEMA.check(document.value, (), document.place)
     raw = {key: value for key, value in document.value.items() if key != "extends"}
     return _record(target, raw, shared_recipes.lammps(root), document)
-
-
-def _extended(name: str, recipes: Path, seen: tuple[str, ...]) -> Document:
-    """A recipe with what it extends beneath it."""
-    document = schema.read(recipes / f"{name}.yaml")
-    below = document.value.get("extends")
-    if below is None:
-        return document
-    place = document.place(("extends",))
-    if below in (*seen, name):
-        raise StackError(f"{place}: recipes extend each other in a circle: {' -> '.join([*seen, name, below])}")
-    if not (recipes / f"{below}.yaml").is_file():
-        raise StackError(f"{place}: extends '{below}', but there is no recipes/stacks/{below}.yaml")
-    return schema.merged(_extended(str(below), recipes, (*seen, name)), document)
 
 
 def _toolkit(values: dict[str, Any]) -> Toolkit:

@@ -131,6 +131,30 @@ def merged(base: Document, over: Document) -> Document:
     return Document(value, places | over.places)
 
 
+def extended(name: str, pattern: str, root: Path, seen: tuple[str, ...] = ()) -> Document:
+    """A document with what it extends beneath it.
+
+    Args:
+        name: of the document.
+        pattern: where documents are below ``root``, with {} for the name.
+        root: the checkout.
+        seen: what extends it.
+
+    Raises:
+        StackError: what it extends is not there, or extends it in turn.
+    """
+    document = read(root / pattern.format(name))
+    below = document.value.get("extends")
+    if below is None:
+        return document
+    place, file = document.place(("extends",)), pattern.format(below)
+    if below in (*seen, name):
+        raise StackError(f"{place}: these extend each other in a circle: {' -> '.join([*seen, name, str(below)])}")
+    if not (root / file).is_file():
+        raise StackError(f"{place}: extends '{below}', but there is no {file}")
+    return merged(extended(str(below), pattern, root, (*seen, name)), document)
+
+
 def dotted(path: KeyPath) -> str:
     """A key path as people write it."""
     return ".".join(path)

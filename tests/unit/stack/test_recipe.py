@@ -165,7 +165,7 @@ MISTAKES = [
         "recipes/stacks/cpu.yaml:5: unknown key 'torch.bild': did you mean torch.build?",
     ),
     ("cpu", "extends: _base", "extends: _bass", "extends '_bass', but there is no recipes/stacks/_bass.yaml"),
-    ("cpu", "extends: _base", "extends: cpu", "recipes extend each other in a circle: cpu -> cpu"),
+    ("cpu", "extends: _base", "extends: cpu", "these extend each other in a circle: cpu -> cpu"),
     (
         "cpu",
         "sources: debian",
